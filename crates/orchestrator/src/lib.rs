@@ -1,0 +1,3 @@
+//! A run: sessions, preflight, phases, verify, lock, journal. Knows no operating system.
+
+pub mod event;

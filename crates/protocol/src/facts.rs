@@ -1,0 +1,180 @@
+//! Facts: what a host is and has, gathered by its agent in one request and never guessed from text.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::resource::{FeatureName, ResourceId};
+
+/// Facts of one host. The operating system is part of the type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "os", rename_all = "kebab-case")]
+pub enum Facts {
+    /// A Linux host.
+    Linux(LinuxFacts),
+    /// A Windows host.
+    Windows(WindowsFacts),
+}
+
+impl Facts {
+    /// What both operating systems have.
+    #[must_use]
+    pub fn common(&self) -> &CommonFacts {
+        match self {
+            Self::Linux(facts) => &facts.common,
+            Self::Windows(facts) => &facts.common,
+        }
+    }
+}
+
+/// What both operating systems have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommonFacts {
+    /// The host's own name, lower case.
+    pub hostname: String,
+    /// `/etc/machine-id`, or the SMBIOS UUID on Windows: two hosts with one are clones.
+    pub machine_id: String,
+    /// Another value after each boot: the kernel's boot id, or the boot time on Windows.
+    pub boot_id: String,
+    /// The host's clock, in milliseconds since 1970 (UTC).
+    pub clock_ms: i64,
+    /// The account the agent runs as.
+    pub user: String,
+    /// Whether that account may change the system.
+    pub privileged: bool,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Free bytes where the cluster's programs and images go.
+    pub disk_free_bytes: u64,
+    /// Network adapters.
+    pub adapters: Vec<Adapter>,
+    /// IPv4 routes.
+    pub routes: Vec<RouteEntry>,
+    /// TCP ports on which something listens.
+    pub listeners: Vec<Listener>,
+    /// What an earlier run of k8swin made here.
+    pub owned: Vec<ResourceId>,
+    /// The cluster that this host belongs to, if k8swin made it part of one.
+    pub cluster: Option<String>,
+}
+
+impl CommonFacts {
+    /// The adapter that carries `address`.
+    #[must_use]
+    pub fn adapter_with(&self, address: Ipv4Addr) -> Option<&Adapter> {
+        self.adapters.iter().find(|adapter| adapter.addresses.iter().any(|net| net.addr() == address))
+    }
+}
+
+/// A network adapter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adapter {
+    /// Its name: `eth0`, `Ethernet 2`, `vEthernet (HNSTransparent)`.
+    pub name: String,
+    /// Its MAC address, lower case with dashes: `00-15-5d-01-02-03`.
+    pub mac: String,
+    /// Its IPv4 addresses with their prefix lengths.
+    pub addresses: Vec<Ipv4Net>,
+    /// Whether it is connected.
+    pub up: bool,
+    /// Whether it is hardware (of the machine or its hypervisor), not one that Docker, HNS or a switch made.
+    pub physical: bool,
+}
+
+/// A route of the operating system's table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteEntry {
+    /// Where to.
+    pub destination: Ipv4Net,
+    /// By which router; none for networks on the link.
+    pub via: Option<Ipv4Addr>,
+    /// Through which adapter.
+    pub adapter: String,
+}
+
+/// A listening TCP port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// The port.
+    pub port: u16,
+    /// The program that holds it, where it can be told.
+    pub program: String,
+}
+
+/// A container engine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Docker {
+    /// Its version as it says it: `1.12.2-cs2-ws-beta`, `17.03.1-ee-3`, `20.10.24+dfsg1`.
+    pub version: String,
+    /// Whether its service runs.
+    pub running: bool,
+    /// `cgroupfs` or `systemd`; empty on Windows.
+    pub cgroup_driver: String,
+    /// Networks: name to driver.
+    pub networks: BTreeMap<String, DockerNetwork>,
+}
+
+/// A Docker network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DockerNetwork {
+    /// `nat`, `transparent`, `bridge`, …
+    pub driver: String,
+    /// Its range, where it has one.
+    pub subnet: Option<Ipv4Net>,
+}
+
+/// Facts of a Linux host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinuxFacts {
+    /// What both have.
+    pub common: CommonFacts,
+    /// `ID` of os-release: `debian`, `ubuntu`, …
+    pub distribution: String,
+    /// `VERSION_ID` of os-release.
+    pub distribution_version: String,
+    /// `uname -r`.
+    pub kernel: String,
+    /// Whether systemd runs as the init system.
+    pub systemd: bool,
+    /// Docker, if it is there.
+    pub docker: Option<Docker>,
+    /// Active swap in bytes.
+    pub swap_bytes: u64,
+    /// The kernel settings that matter to us: name to value.
+    pub sysctls: BTreeMap<String, String>,
+    /// Names of the programs that kube-proxy and the kubelet call and that are on the host (`iptables`, `conntrack`, …).
+    pub programs: Vec<String>,
+}
+
+/// Facts of a Windows host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowsFacts {
+    /// What both have.
+    pub common: CommonFacts,
+    /// The build: 14393 is Server 2016.
+    pub build: u32,
+    /// The update build revision.
+    pub ubr: u32,
+    /// `Windows Server 2016 Datacenter`, …
+    pub product: String,
+    /// `Server`, `Server Core`, …
+    pub installation_type: String,
+    /// The system's display language: `en-US`. kube-proxy 1.5 hangs on others than English (facts B.6).
+    pub ui_language: String,
+    /// Why a reboot is pending; empty when none is.
+    pub pending_reboot: Vec<String>,
+    /// Docker, if it is there.
+    pub docker: Option<Docker>,
+    /// Which of the features that we need are installed.
+    pub features: Vec<FeatureName>,
+    /// Whether the Hyper-V role is there (internal switches need it; facts D.4).
+    pub hyper_v: bool,
+    /// Whether the Routing and Remote Access service runs.
+    pub rras_running: bool,
+    /// Adapters on which IPv4 forwarding is on, by name.
+    pub forwarding: Vec<String>,
+    /// The WinRM service's `MaxEnvelopeSizekb`.
+    pub max_envelope_size_kb: u32,
+}

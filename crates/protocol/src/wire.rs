@@ -1,0 +1,420 @@
+//! Framing and messages: one JSON document a line, ASCII only, since only that passes every console mode of WinRM.
+//!
+//! The orchestrator writes [`ToAgent`] lines to the agent's standard input; the agent answers with [`FromAgent`] lines on
+//! its standard output, the first of which is [`FromAgent::Hello`]. Requests are carried out in order, one at a time.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, BufRead, Read as _};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zeroize::Zeroizing;
+
+use crate::resource::{CheckOutcome, HostResources, Phase, ResourceId};
+use crate::{Facts, SecretBytes, Sha256};
+
+/// The version of this protocol. Agents are shipped by the orchestrator that talks to them, so both always agree; the
+/// number is there to make a mix-up a clear error.
+pub const PROTOCOL: u32 = 1;
+
+/// The longest line that either side accepts, in bytes: a bound on memory, far above any message of ours.
+pub const MAX_LINE: usize = 64 << 20;
+
+/// The raw bytes of a blob in one [`Request::Put`].
+pub const CHUNK: usize = 192 << 10;
+
+/// A line to the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToAgent {
+    /// Numbers the request; the reply and the events of it carry the same number.
+    pub id: u64,
+    /// What to do.
+    pub request: Request,
+}
+
+/// What the agent can be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case")]
+pub enum Request {
+    /// Gather facts. Answer: [`Response::Facts`].
+    Facts,
+    /// Compare resources with the host, change nothing. Answer: [`Response::Checked`].
+    Check {
+        /// All resources of the host: what is owned and not among them is reported as an orphan.
+        resources: HostResources,
+    },
+    /// Take a piece of a blob into the staging folder. Answer: [`Response::Staged`].
+    Put(Chunk),
+    /// Check each resource and apply what drifted, in order; stop at the first failure or needed reboot.
+    /// Answer: [`Response::Applied`], with an [`AgentEvent`] for each resource before.
+    Apply {
+        /// The cluster's name, recorded with what is owned.
+        cluster: String,
+        /// The resources of one phase.
+        resources: HostResources,
+    },
+    /// Remove what is owned and not in `keep`, newest first. Answer: [`Response::Applied`].
+    Prune {
+        /// All planned resources.
+        keep: Vec<ResourceId>,
+    },
+    /// Remove what is owned of one phase, newest first. Answer: [`Response::Applied`].
+    Remove {
+        /// The phase.
+        phase: Phase,
+    },
+    /// Read the files below this host's own PKI folder, for a laptop that lost its state folder. Answer: [`Response::Pki`].
+    ReadPki,
+    /// Ask the cluster's API, with the administrator's kubeconfig of this control-plane host. Answer: [`Response::Kube`].
+    Kube(KubeCall),
+    /// Take the cluster's lock. Answer: [`Response::Lock`].
+    Lock {
+        /// Who asks: `user@laptop, up, 2026-11-23T10:00:00Z`.
+        owner: String,
+        /// Take it from whoever holds it.
+        break_lock: bool,
+    },
+    /// Give the lock back. Answer: [`Response::Done`].
+    Unlock,
+    /// Restart the host. Answer: [`Response::Done`], then the connection ends.
+    Reboot {
+        /// Why, for the host's event log.
+        reason: String,
+    },
+    /// Keep the lock alive. Answer: [`Response::Done`].
+    Ping,
+    /// Clean the staging folder and end. Answer: [`Response::Done`], then the agent exits.
+    Bye,
+}
+
+/// A call of the Kubernetes API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "kebab-case")]
+pub enum KubeCall {
+    /// Read an object or a list.
+    Get {
+        /// The API path: `/api/v1/nodes`.
+        path: String,
+    },
+    /// Create an object.
+    Create {
+        /// The object, with `apiVersion`, `kind` and `metadata`.
+        object: serde_json::Value,
+    },
+    /// Delete an object.
+    Delete {
+        /// Its kind in lower case: `pod`.
+        kind: String,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// The API's answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KubeAnswer {
+    /// The object, list or `Status`; `null` where nothing was found.
+    pub body: serde_json::Value,
+}
+
+/// A piece of a blob.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// The blob.
+    pub sha256: Sha256,
+    /// Its whole size in bytes.
+    pub size: u64,
+    /// Where this piece begins in it.
+    pub offset: u64,
+    /// The bytes, each piece a zstd frame of its own.
+    pub zstd: WireBytes,
+}
+
+/// Bytes on the wire, base64 in JSON. They may be a private key: `Debug` shows their number only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WireBytes(pub SecretBytes);
+
+impl fmt::Debug for WireBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl Serialize for WireBytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&Zeroizing::new(BASE64.encode(self.0.expose())))
+    }
+}
+
+impl<'de> Deserialize<'de> for WireBytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        BASE64.decode(text.as_bytes()).map(|bytes| Self(SecretBytes::new(bytes))).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A line from the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum FromAgent {
+    /// The first line.
+    Hello(Hello),
+    /// Progress of a request.
+    Event {
+        /// The request's number.
+        id: u64,
+        /// What happened.
+        event: AgentEvent,
+    },
+    /// The answer to a request, which ends it.
+    Reply {
+        /// The request's number.
+        id: u64,
+        /// The answer.
+        response: Response,
+    },
+    /// The request could not be carried out.
+    Failed {
+        /// The request's number; 0 when the line could not be read.
+        id: u64,
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// The agent's greeting.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL`] of the agent.
+    pub protocol: u32,
+    /// The agent's version.
+    pub version: String,
+}
+
+/// Progress of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum AgentEvent {
+    /// Work on a drifted resource begins.
+    Started {
+        /// Which.
+        resource: ResourceId,
+        /// What differs.
+        difference: String,
+    },
+    /// Work on a resource has ended.
+    Ended {
+        /// Which.
+        resource: ResourceId,
+        /// How.
+        result: ResourceResult,
+    },
+}
+
+/// How work on one resource ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "kebab-case")]
+pub enum ResourceResult {
+    /// It was as desired.
+    Unchanged,
+    /// It was changed, and a check after it found it as desired.
+    Changed,
+    /// It was changed, and takes effect with the next boot.
+    NeedsReboot {
+        /// Why.
+        reason: String,
+    },
+    /// It failed.
+    Failed(Failure),
+}
+
+/// What failed on a host: what was tried, what the host answered, what to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What was tried: `write /etc/kubernetes/pki/ca.crt`.
+    pub attempted: String,
+    /// What the host answered: `No space left on device`.
+    pub answer: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.attempted, self.answer)
+    }
+}
+
+/// Answers to requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub enum Response {
+    /// To [`Request::Facts`].
+    Facts(Box<Facts>),
+    /// To [`Request::Check`].
+    Checked(Checked),
+    /// To [`Request::Put`]: how many bytes of the blob are there now. The whole blob is there, and its digest is right,
+    /// when this is its size.
+    Staged {
+        /// Bytes from the start.
+        received: u64,
+    },
+    /// To [`Request::Apply`], [`Request::Prune`] and [`Request::Remove`]: the result of each resource that was reached.
+    Applied {
+        /// In order; the last one is the failure or the needed reboot, if there was one.
+        results: Vec<(ResourceId, ResourceResult)>,
+    },
+    /// To [`Request::ReadPki`]: file name below the PKI folder to bytes; empty where there is no such folder.
+    Pki {
+        /// The files.
+        files: BTreeMap<String, WireBytes>,
+    },
+    /// To [`Request::Kube`].
+    Kube(KubeAnswer),
+    /// To [`Request::Lock`].
+    Lock(LockAnswer),
+    /// Done, nothing to say.
+    Done,
+}
+
+/// What a check of all resources found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// Each resource with its outcome, in order.
+    pub outcomes: Vec<(ResourceId, CheckOutcome)>,
+    /// Blobs of drifted files that are not on the host yet, each once.
+    pub missing_blobs: Vec<Sha256>,
+    /// What an earlier run made and the plan no longer has.
+    pub orphans: Vec<ResourceId>,
+}
+
+/// The answer to a request for the lock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "lock", rename_all = "kebab-case")]
+pub enum LockAnswer {
+    /// It is yours until [`Request::Unlock`], the end of the connection, or 30 s without a request.
+    Granted,
+    /// Somebody else has it.
+    Held {
+        /// Who.
+        owner: String,
+        /// Seconds since its last sign of life.
+        silent_seconds: u64,
+    },
+}
+
+/// A line that is not a message.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    /// Reading failed.
+    #[error("cannot read from the other side: {0}")]
+    Io(#[from] io::Error),
+    /// The line is longer than [`MAX_LINE`].
+    #[error("a line is longer than {MAX_LINE} bytes")]
+    TooLong,
+    /// The line is not a message. Its text is not shown: it may hold secrets.
+    #[error("a line of {length} bytes is not a message: {reason}")]
+    NotAMessage {
+        /// Bytes in the line.
+        length: usize,
+        /// Position and category of the fault, without content.
+        reason: String,
+    },
+}
+
+/// One message as one line of ASCII, with the line feed.
+///
+/// # Panics
+/// Never: all messages are maps with text keys, which JSON can hold.
+#[must_use]
+pub fn encode(message: &impl Serialize) -> Zeroizing<String> {
+    #[expect(clippy::expect_used, reason = "messages are maps with text keys, which serde_json always writes")]
+    let json = Zeroizing::new(serde_json::to_string(message).expect("messages are JSON"));
+    let mut line = Zeroizing::new(String::with_capacity(json.len() + 1));
+    for character in json.chars() {
+        // In JSON, anything beyond ASCII stands inside a string, where an escape means the same.
+        if character.is_ascii() && character != '\u{7f}' {
+            line.push(character);
+        } else {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                line.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    line.push('\n');
+    line
+}
+
+/// Reads one message from one line (with or without its line ending).
+///
+/// # Errors
+/// When the line is not such a message. The error does not quote the line.
+pub fn decode<M: DeserializeOwned>(line: &[u8]) -> Result<M, WireError> {
+    serde_json::from_slice(line.trim_ascii_end()).map_err(|error| WireError::NotAMessage {
+        length: line.len(),
+        reason: format!("{:?} error at column {}", error.classify(), error.column()),
+    })
+}
+
+/// Reads the next line, without its ending; `None` at the end.
+///
+/// # Errors
+/// When reading fails or the line is too long.
+pub fn read_line(input: &mut impl BufRead) -> Result<Option<Zeroizing<Vec<u8>>>, WireError> {
+    let mut line = Zeroizing::new(Vec::new());
+    let read = input.take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line)?;
+    if read == 0 {
+        return Ok(None);
+    }
+    if read > MAX_LINE {
+        return Err(WireError::TooLong);
+    }
+    let end = line.trim_ascii_end().len();
+    line.truncate(end);
+    Ok(Some(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_chunk_is_not_shown_by_debug() {
+        let chunk =
+            Chunk { sha256: Sha256::of(b"canary"), size: 6, offset: 0, zstd: WireBytes(SecretBytes::new("canary")) };
+        assert!(!format!("{chunk:?}").contains("canary"));
+        assert_eq!(decode::<Chunk>(encode(&chunk).as_bytes()).unwrap(), chunk);
+    }
+
+    #[test]
+    fn an_error_does_not_quote_the_line() {
+        let error = decode::<ToAgent>(br#"{"id":1,"request":{"op":"canary"}}"#).unwrap_err();
+        assert!(!error.to_string().contains("canary"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn lines_are_ascii_and_come_back(owner in ".*", break_lock: bool, id: u64) {
+            let message = ToAgent { id, request: Request::Lock { owner, break_lock } };
+            let line = encode(&message);
+            prop_assert!(line.is_ascii());
+            prop_assert_eq!(line.matches('\n').count(), 1);
+            let mut input = line.as_bytes();
+            let read = read_line(&mut input).unwrap().unwrap();
+            prop_assert_eq!(decode::<ToAgent>(&read).unwrap(), message);
+        }
+
+        #[test]
+        fn garbage_is_an_error_and_not_a_panic(bytes: Vec<u8>) {
+            prop_assert!(decode::<ToAgent>(&bytes).is_err());
+        }
+    }
+}
