@@ -2,6 +2,9 @@
 //!
 //! A value of [`Cluster`] is complete (defaults and allotted pod subnets are filled in) and consistent (names, addresses
 //! and ranges do not collide). What cannot be, cannot be said: a Windows host has no roles, so it is never a control plane.
+//!
+//! Paths have been resolved: they are absolute, relative to the working folder, or begin with `~/`, which whoever opens
+//! them replaces by the home folder.
 
 use std::fmt;
 use std::net::Ipv4Addr;

@@ -1,4 +1,57 @@
 //! A run: sessions, preflight, phases, verify, lock, journal. Knows no operating system.
+//!
+//! Each command is one function here ([`up`], [`plan`], [`preflight`], …). It takes a valid [`Cluster`] and [`Options`],
+//! tells what happens through [`event::Event`]s, and returns plain data of [`report`]. Printing is the caller's business.
 
+mod api;
+mod blob;
+mod commands;
+mod docker_version;
+mod error;
 pub mod event;
+mod fleet;
+mod journal;
+mod preflight;
 pub mod report;
+mod session;
+mod stages;
+mod state;
+mod supplies;
+mod verify;
+
+use std::sync::Arc;
+
+use camino::Utf8PathBuf;
+pub use commands::{kubeconfig, plan, preflight, reset, status, up, verify};
+pub use error::{RunError, RunExit};
+use event::Event;
+use k8swin_transport::Secrets;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// How a run goes about its work.
+#[derive(Clone)]
+pub struct Options {
+    /// The folder for the PKI and the journal of this cluster.
+    pub state_dir: Utf8PathBuf,
+    /// The folder for downloads and digests of all clusters.
+    pub cache_dir: Utf8PathBuf,
+    /// At most this many hosts at once.
+    pub parallel: usize,
+    /// Who runs this, shown to whoever finds the lock taken: `user@laptop`.
+    pub owner: String,
+    /// Take the lock from whoever holds it.
+    pub break_lock: bool,
+    /// Names of preflight checks whose errors do not stop `up`.
+    pub ignore: Vec<String>,
+    /// Ends the run cleanly when it is cancelled.
+    pub cancel: CancellationToken,
+    /// Where events go.
+    pub events: mpsc::UnboundedSender<Event>,
+    /// Passwords and passphrases.
+    pub secrets: Arc<Secrets>,
+    /// OpenSSH's configuration file of this user.
+    pub ssh_config: Option<Utf8PathBuf>,
+    /// How often what is transient is tried.
+    pub attempts: u32,
+}

@@ -21,6 +21,8 @@ pub struct Summary {
     pub duration: Duration,
     /// Whether it was interrupted.
     pub interrupted: bool,
+    /// Whether it stopped before its last stage, because the first control-plane host failed.
+    pub stopped: bool,
 }
 
 /// What a run did on one host.

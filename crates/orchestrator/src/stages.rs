@@ -1,0 +1,232 @@
+//! The stages that check and change hosts: each does its work on all hosts at once, and a host that fails takes no further
+//! part.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::Utf8PathBuf;
+use k8swin_blueprint::Blueprint;
+use k8swin_protocol::resource::{Blob, CheckOutcome, HostResources, Phase, ResourceId};
+use k8swin_protocol::wire::{AgentEvent, Failure, Request, ResourceResult, Response};
+use k8swin_protocol::{SecretBytes, Sha256};
+
+use crate::blob::BlobSource;
+use crate::event::{Event, Stage};
+use crate::fleet::{Context, Fleet, Member};
+use crate::journal::Teller;
+use crate::session::SessionError;
+
+/// Compares everything planned with every host, in one request each.
+pub(crate) async fn check(fleet: &mut Fleet<'_>, blueprint: &Blueprint) {
+    fleet
+        .each(Stage::Check, async |member, context| {
+            let Some(resources) = blueprint.hosts.get(&member.host.name) else { return Ok(()) };
+            context.tell_stage(member, Stage::Check, resources.len());
+            let answer = member
+                .persist(context, async |member| {
+                    member.session()?.ask(Request::Check { resources: resources.clone() }).await
+                })
+                .await?;
+            let Response::Checked(checked) = answer else { return Err(SessionError::Nonsense { request: "check" }) };
+            member.checked = Some(checked);
+            Ok(())
+        })
+        .await;
+}
+
+/// Applies one phase on all hosts that need it.
+pub(crate) async fn apply_phase(
+    fleet: &mut Fleet<'_>,
+    phase: Phase,
+    secrets: &BTreeMap<Sha256, SecretBytes>,
+    files: &BTreeMap<Sha256, Utf8PathBuf>,
+) {
+    let stage = Stage::Phase(phase);
+    // What is in sync is left alone, without a request, unless something before it on the same host changed.
+    for member in &mut fleet.members {
+        let (in_sync, drifted) = tally(member, phase);
+        if member.takes_part() && drifted == 0 && member.summary.changed == 0 {
+            member.summary.unchanged += in_sync;
+        }
+    }
+    let needs_it = |member: &Member<'_>| {
+        let (in_sync, drifted) = tally(member, phase);
+        drifted > 0 || (in_sync > 0 && member.summary.changed > 0)
+    };
+    fleet
+        .some(stage, needs_it, async |member, context| {
+            let Some(resources) = member.resources.as_ref().map(|resources| resources.of_phase(phase)) else {
+                return Ok(());
+            };
+            context.tell_stage(member, stage, resources.len());
+            member
+                .persist(context, async |member| send_blobs(member, context, &resources, secrets, files).await)
+                .await?;
+            apply(member, context, stage, &resources).await
+        })
+        .await;
+}
+
+/// Applies resources, restarting the host where one of them asks for it.
+async fn apply<'a>(
+    member: &mut Member<'a>,
+    context: Context<'_, 'a>,
+    stage: Stage,
+    resources: &HostResources,
+) -> Result<(), SessionError> {
+    let mut changed_before: BTreeSet<ResourceId> = BTreeSet::new();
+    loop {
+        let request = Request::Apply { cluster: context.cluster.name.clone(), resources: resources.clone() };
+        let mut results = change(member, context, &request).await?;
+        // After a restart everything is looked at again: what was changed before it counts once, as changed.
+        for (resource, result) in &mut results {
+            if *result == ResourceResult::Unchanged && changed_before.contains(resource) {
+                *result = ResourceResult::Changed;
+            }
+        }
+        let Some((_, ResourceResult::NeedsReboot { reason })) = results.last().cloned() else {
+            count(member, stage, &results, context.teller);
+            return Ok(());
+        };
+        let asking = results.last().map(|(resource, _)| resource.clone());
+        if asking.is_some_and(|resource| !changed_before.insert(resource)) {
+            return Err(SessionError::Refused(Failure {
+                attempted: format!("restart the host ({reason})"),
+                answer: "it has restarted, and asks for it again".to_owned(),
+                hint: Some("look at the host's event log; the restart did not complete what it was for".to_owned()),
+            }));
+        }
+        changed_before.extend(
+            results
+                .into_iter()
+                .filter(|(_, result)| matches!(result, ResourceResult::Changed))
+                .map(|(resource, _)| resource),
+        );
+        member.reboot(context, &reason).await?;
+    }
+}
+
+/// Removes what an earlier run made and the plan no longer has.
+pub(crate) async fn prune(fleet: &mut Fleet<'_>) {
+    let has_orphans = |member: &Member<'_>| member.checked.as_ref().is_some_and(|checked| !checked.orphans.is_empty());
+    fleet
+        .some(Stage::Prune, has_orphans, async |member, context| {
+            context.tell_stage(member, Stage::Prune, 0);
+            let keep: Vec<_> =
+                member.resources.iter().flat_map(|resources| resources.ids().map(|(_, id)| id)).collect();
+            let results = change(member, context, &Request::Prune { keep }).await?;
+            count(member, Stage::Prune, &results, context.teller);
+            Ok(())
+        })
+        .await;
+}
+
+/// Puts the blobs on the host that files of this phase need and the host does not have.
+async fn send_blobs(
+    member: &mut Member<'_>,
+    context: Context<'_, '_>,
+    resources: &HostResources,
+    secrets: &BTreeMap<Sha256, SecretBytes>,
+    files: &BTreeMap<Sha256, Utf8PathBuf>,
+) -> Result<(), SessionError> {
+    let missing = member.checked.as_ref().map(|checked| checked.missing_blobs.clone()).unwrap_or_default();
+    let mut wanted = BTreeMap::new();
+    for (resource, blob) in resources.blobs() {
+        if missing.contains(&blob.sha256) {
+            wanted.entry(blob.sha256).or_insert((resource, blob.size));
+        }
+    }
+    for (sha256, (resource, total)) in wanted {
+        let source = match (secrets.get(&sha256), files.get(&sha256)) {
+            (Some(secret), _) => BlobSource::Memory(secret.clone()),
+            (None, Some(path)) => BlobSource::File(path.clone()),
+            (None, None) => {
+                return Err(SessionError::Refused(Failure {
+                    attempted: format!("send {resource}"),
+                    answer: format!("nothing with the digest {sha256} is on this machine"),
+                    hint: Some("this is a defect of k8swin; please report it".to_owned()),
+                }));
+            }
+        };
+        let host = member.host.name.clone();
+        let what = resource.to_string();
+        member
+            .session()?
+            .put(Blob { sha256, size: total }, &source, &mut |done| {
+                context.teller.tell(Event::Sent { host: host.clone(), what: what.clone(), done, total });
+            })
+            .await?;
+        if let Some(checked) = &mut member.checked {
+            checked.missing_blobs.retain(|missing| *missing != sha256);
+        }
+    }
+    Ok(())
+}
+
+fn tell_agent(host: &str, event: AgentEvent, teller: &Teller) {
+    let host = host.to_owned();
+    match event {
+        AgentEvent::Started { resource, difference } => teller.tell(Event::Started { host, resource, difference }),
+        AgentEvent::Ended { resource, result } => match result {
+            ResourceResult::Unchanged => teller.tell(Event::Ended { host, resource, changed: false }),
+            ResourceResult::Changed | ResourceResult::NeedsReboot { .. } => {
+                teller.tell(Event::Ended { host, resource, changed: true });
+            }
+            // Told with the end of the host's part.
+            ResourceResult::Failed(_) => {}
+        },
+    }
+}
+
+/// Adds the results to the host's summary; a failed resource ends the host's part.
+fn count(member: &mut Member<'_>, stage: Stage, results: &[(ResourceId, ResourceResult)], teller: &Teller) {
+    for (resource, result) in results {
+        match result {
+            ResourceResult::Unchanged => member.summary.unchanged += 1,
+            ResourceResult::Changed | ResourceResult::NeedsReboot { .. } => member.summary.changed += 1,
+            ResourceResult::Failed(failure) => {
+                member.summary.failed += 1;
+                let failure = Failure { attempted: format!("{resource}: {}", failure.attempted), ..failure.clone() };
+                member.fail(stage, failure, teller);
+            }
+        }
+    }
+}
+
+/// How many resources of a phase are in sync, and how many are not (or cannot be told yet).
+pub(crate) fn tally(member: &Member<'_>, phase: Phase) -> (usize, usize) {
+    let (Some(resources), Some(checked)) = (&member.resources, &member.checked) else { return (0, 0) };
+    let of_phase: BTreeSet<_> = resources.ids().filter(|(of, _)| *of == phase).map(|(_, id)| id).collect();
+    let in_sync = checked
+        .outcomes
+        .iter()
+        .filter(|(id, outcome)| of_phase.contains(id) && *outcome == CheckOutcome::InSync)
+        .count();
+    (in_sync, of_phase.len() - in_sync)
+}
+
+/// Removes what is ours of one phase, on all hosts.
+pub(crate) async fn remove_phase(fleet: &mut Fleet<'_>, phase: Phase) {
+    let stage = Stage::Phase(phase);
+    fleet
+        .each(stage, async |member, context| {
+            context.tell_stage(member, stage, 0);
+            let results = change(member, context, &Request::Remove { phase }).await?;
+            count(member, stage, &results, context.teller);
+            Ok(())
+        })
+        .await;
+}
+
+/// Sends a request that changes resources, again after a lost connection, and tells its events.
+async fn change<'a>(
+    member: &mut Member<'a>,
+    context: Context<'_, 'a>,
+    request: &Request,
+) -> Result<Vec<(ResourceId, ResourceResult)>, SessionError> {
+    member
+        .persist(context, async |member| {
+            let host = member.host.name.clone();
+            member.session()?.apply(request.clone(), &mut |event| tell_agent(&host, event, context.teller)).await
+        })
+        .await
+}
