@@ -1,1 +1,17 @@
-//! stub
+//! The host agent: facts, and check, apply and remove of resources, for real and simulated hosts alike.
+//!
+//! [`serve`] is the one loop. It runs on a [`Host`]: Linux or Windows, real ([`host`]) or [`simulated`].
+
+mod blobs;
+mod engine;
+mod ledger;
+mod lock;
+mod network;
+pub mod platform;
+mod resources;
+mod serve;
+pub mod simulated;
+
+pub use network::reconcile;
+pub use platform::{Host, PlatformError};
+pub use serve::{ServeError, serve};

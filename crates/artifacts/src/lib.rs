@@ -1,1 +1,120 @@
-//! stub
+//! The programs and agents that hosts need: where they come from, and path, digest and size of each.
+//!
+//! Whatever the source, the end is the same: a folder with `linux/`, `windows/` and `sha256sums`, of which every file
+//! that is needed has been verified. A release is downloaded and unpacked into such a folder first.
+
+mod agents;
+mod digests;
+mod download;
+mod error;
+mod local;
+mod release;
+mod sums;
+#[cfg(test)]
+mod test_server;
+mod unpack;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use k8swin_inventory::cluster::{ArtifactSource, Cluster};
+use k8swin_protocol::{Os, Sha256};
+
+use crate::digests::Digests;
+pub use crate::error::{ArtifactError, DownloadFault, Problem};
+use crate::release::Release;
+
+/// A file of this machine that hosts need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Artifact {
+    /// Where it lies on this machine.
+    pub path: Utf8PathBuf,
+    /// Its digest.
+    pub sha256: Sha256,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// All that hosts need.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resolved {
+    /// The cluster's programs by operating system and file name.
+    pub programs: BTreeMap<(Os, String), Artifact>,
+    /// The agent for each operating system of the cluster's hosts.
+    pub agents: BTreeMap<Os, Artifact>,
+}
+
+/// What [`resolve`] is at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Bytes of a file have arrived.
+    Downloading {
+        /// The file's name.
+        file: String,
+        /// Bytes there now.
+        done: u64,
+        /// Bytes in all, where the server says so.
+        total: Option<u64>,
+    },
+    /// A tarball is unpacked.
+    Unpacking {
+        /// The tarball's name.
+        file: String,
+    },
+    /// The digest of a file is computed, because it is new or has changed.
+    Hashing {
+        /// The file.
+        file: Utf8PathBuf,
+    },
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Downloading { file, done, total: Some(total) } => {
+                write!(f, "downloading {file}: {} of {} MB", done / MEGABYTE, total.div_ceil(MEGABYTE))
+            }
+            Self::Downloading { file, done, total: None } => write!(f, "downloading {file}: {} MB", done / MEGABYTE),
+            Self::Unpacking { file } => write!(f, "unpacking {file}"),
+            Self::Hashing { file } => write!(f, "computing the sha256 of {file}"),
+        }
+    }
+}
+
+const MEGABYTE: u64 = 1_000_000;
+
+/// Finds, downloads and verifies the programs that are `needed` (operating system and file name, such as `kubelet` or
+/// `kubelet.exe`) and the agents. `cache` is a folder of this machine; it is made if it is not there.
+///
+/// # Errors
+/// When something is missing, has another digest than it should have, or cannot be downloaded. What is missing in one
+/// place is reported together.
+pub async fn resolve(
+    cluster: &Cluster,
+    needed: &BTreeSet<(Os, String)>,
+    cache: &Utf8Path,
+    progress: impl Fn(Progress),
+) -> Result<Resolved, ArtifactError> {
+    tokio::fs::create_dir_all(cache).await.map_err(error::io("create", cache))?;
+    let mut digests = Digests::load(cache).await;
+    let systems: BTreeSet<Os> = cluster.hosts.iter().map(k8swin_inventory::Host::os).collect();
+    let result = async {
+        // The agents first: they are cheap to look for, and a release may be a long download.
+        let agents = agents::find(cluster.artifacts.agents.as_deref(), &systems, &mut digests, &progress).await?;
+        let programs = match &cluster.artifacts.source {
+            ArtifactSource::Local { path } => local::verified(path, needed, &mut digests, &progress).await?,
+            ArtifactSource::Release { mirror } => {
+                let release = Release::known(cluster.kubernetes, mirror.as_deref(), needed)?;
+                release.resolve(needed, cache, &mut digests, &progress).await?
+            }
+            ArtifactSource::Build { .. } if needed.is_empty() => BTreeMap::new(),
+            ArtifactSource::Build { .. } => return Err(ArtifactError::NotBuilt),
+        };
+        Ok(Resolved { programs, agents })
+    }
+    .await;
+    // Also after a failure: what has been computed need not be computed again.
+    digests.save().await?;
+    result
+}

@@ -46,7 +46,7 @@ impl Os {
         self.etc().join("pki")
     }
 
-    /// The agent's own folder: ledger, staged blobs, lock, boot-time resources.
+    /// The agent's own folder: ledger, staged blobs, lock.
     #[must_use]
     pub fn state(self) -> HostPath {
         constant(match self {
@@ -74,12 +74,6 @@ impl Os {
         };
         self.bin().join(&format!("k8swin-agent-{}{extension}", sha256.short()))
     }
-
-    /// The resources that `k8swin-network` keeps in place at boot, as JSON.
-    #[must_use]
-    pub fn network_resources(self) -> HostPath {
-        self.state().join("network.json")
-    }
 }
 
 impl std::fmt::Display for Os {
@@ -101,7 +95,7 @@ mod tests {
     fn every_path_is_absolute() {
         for os in [Os::Linux, Os::Windows] {
             let paths =
-                [os.bin(), os.etc(), os.pki(), os.state(), os.log(), os.agent(Sha256::of(b"")), os.network_resources()];
+                [os.bin(), os.etc(), os.pki(), os.state(), os.log(), os.agent(Sha256::of(b""))];
             assert!(paths.iter().all(|path| path.is_windows() == (os == Os::Windows)));
         }
         assert_eq!(Os::Windows.agent(Sha256::of(b"")).as_str(), r"C:\k8swin\bin\k8swin-agent-e3b0c44298fc1c14.exe");

@@ -453,7 +453,8 @@ pub enum ServiceAdapterKind {
 /// The adapter on which kube-proxy puts service addresses: `INTERFACE_TO_ADD_SERVICE_IP`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceAdapter {
-    /// How it comes to be.
+    /// How it comes to be. On the wire it has another name, since `kind` is the tag of the resource that holds it.
+    #[serde(rename = "origin")]
     pub kind: ServiceAdapterKind,
     /// The name of the switch, such as `KubeProxySwitch`; the adapter is `vEthernet (NAME)`.
     pub switch: String,

@@ -1,0 +1,290 @@
+//! The engine: check, apply and take back of resources with the ledger kept in step.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use k8swin_protocol::resource::{CheckOutcome, Content, Phase, Planned, ResourceId};
+use k8swin_protocol::wire::{Checked, ResourceResult};
+use k8swin_protocol::{HostPath, Sha256};
+
+use crate::blobs;
+use crate::ledger::{self, Entry, Ledger};
+use crate::platform::{Permissions, Platform, PlatformError, Result};
+use crate::resources::{Applied, Context, Removal, Resource, file};
+
+/// How often, and how many times, something that a resource waits for is looked for: two minutes.
+const POLL: Duration = Duration::from_millis(500);
+const POLLS: u32 = 240;
+
+/// What happens while the engine works.
+pub(crate) trait Watcher<P: ?Sized> {
+    /// Work on a drifted resource begins.
+    fn started(&mut self, difference: &str);
+
+    /// A sign of life during long work.
+    ///
+    /// # Errors
+    /// When the work must not go on.
+    fn alive(&mut self, host: &mut P) -> Result<()>;
+}
+
+/// The engine, for the time of one request.
+pub(crate) struct Engine<'a, R: Resource> {
+    host: &'a mut R::Platform,
+    ledger: Ledger<R>,
+}
+
+impl<'a, R: Resource> Engine<'a, R> {
+    /// Reads the ledger.
+    pub(crate) fn new(host: &'a mut R::Platform) -> Result<Self> {
+        let ledger = Ledger::load(host)?;
+        Ok(Self { host, ledger })
+    }
+
+    /// What is owned, in order.
+    pub(crate) fn owned(&self) -> Vec<ResourceId> {
+        self.ledger.owned()
+    }
+
+    /// What is owned of a phase, newest first.
+    pub(crate) fn owned_of(&self, phase: Phase) -> Vec<ResourceId> {
+        let entries = self.ledger.entries.iter().rev().filter(|entry| entry.planned.phase == phase);
+        entries.map(|entry| entry.planned.resource.id()).collect()
+    }
+
+    /// The network resources that are owned, in order.
+    pub(crate) fn network(&self) -> Vec<Planned<R>> {
+        let entries = self.ledger.entries.iter().filter(|entry| entry.planned.resource.is_network());
+        entries.map(|entry| entry.planned.clone()).collect()
+    }
+
+    /// The cluster that the host belongs to.
+    pub(crate) fn cluster(&self) -> Option<String> {
+        (!self.ledger.entries.is_empty()).then(|| self.ledger.cluster.clone())
+    }
+
+    /// The name under which owned resources are recorded.
+    pub(crate) fn set_cluster(&mut self, cluster: String) -> Result<()> {
+        match self.cluster() {
+            Some(other) if other != cluster => Err(PlatformError::new(
+                format!("apply the plan of the cluster {cluster}"),
+                format!("the host belongs to the cluster {other}"),
+            )
+            .with_hint(format!("reset it with the inventory of {other} first"))),
+            _ => {
+                self.ledger.cluster = cluster;
+                Ok(())
+            }
+        }
+    }
+
+    /// Compares all resources with the host. Changes nothing.
+    pub(crate) fn check_all(&mut self, planned: &[Planned<R>]) -> Result<Checked> {
+        let mut outcomes = Vec::with_capacity(planned.len());
+        let mut missing = BTreeSet::new();
+        for resource in planned.iter().map(|planned| &planned.resource) {
+            let context = self.context(resource)?;
+            let outcome = resource.check(self.host, &context)?;
+            if outcome != CheckOutcome::InSync
+                && let Some(sha256) = self.missing_blob(resource, &context)?
+            {
+                missing.insert(sha256);
+            }
+            outcomes.push((resource.id(), outcome));
+        }
+        let known: BTreeSet<_> = outcomes.iter().map(|(id, _)| id.clone()).collect();
+        let orphans = self.owned().into_iter().filter(|id| !known.contains(id)).collect();
+        Ok(Checked { outcomes, missing_blobs: missing.into_iter().collect(), orphans })
+    }
+
+    /// Checks a resource and applies it if it drifted.
+    pub(crate) fn apply(
+        &mut self,
+        planned: &Planned<R>,
+        watcher: &mut dyn Watcher<R::Platform>,
+    ) -> Result<ResourceResult> {
+        let (resource, id) = (&planned.resource, planned.resource.id());
+        let context = self.context(resource)?;
+        let difference = match self.settled(resource, &context, watcher)? {
+            CheckOutcome::Drifted { difference, .. } => difference,
+            CheckOutcome::InSync | CheckOutcome::Unknown { .. } => {
+                if let Some(entry) = self.ledger.entry_mut(&id)
+                    && entry.planned != *planned
+                {
+                    entry.planned = planned.clone();
+                    self.ledger.save(self.host)?;
+                }
+                return Ok(ResourceResult::Unchanged);
+            }
+        };
+        watcher.started(&difference);
+        if self.ledger.entry(&id).is_some_and(|entry| resource.replaces(&entry.planned.resource)) {
+            self.take_back(&id, Removal::Prune)?;
+        }
+        self.record_intent(planned)?;
+        self.make_folders(resource)?;
+        let applied = resource.apply(self.host, &context)?;
+        if let Some(entry) = self.ledger.entry_mut(&id)
+            && entry.started_with != resource.inputs()
+        {
+            entry.started_with = resource.inputs();
+            self.ledger.save(self.host)?;
+        }
+        if let Applied::AfterReboot(reason) = applied {
+            return Ok(ResourceResult::NeedsReboot { reason });
+        }
+        let context = self.context(resource)?;
+        match resource.check(self.host, &context)? {
+            CheckOutcome::InSync => Ok(ResourceResult::Changed),
+            CheckOutcome::Drifted { difference, .. } => Err(PlatformError::new(
+                format!("apply {id}"),
+                format!("every step succeeded, but it still differs: {difference}"),
+            )
+            .with_hint("something else on the host may change it back")),
+            CheckOutcome::Unknown { waits_for } => {
+                Err(PlatformError::new(format!("check {id}"), format!("{waits_for} is gone again")))
+            }
+        }
+    }
+
+    /// Restores what was there before a resource, and disowns it.
+    pub(crate) fn take_back(&mut self, id: &ResourceId, removal: Removal) -> Result<()> {
+        let Some(entry) = self.ledger.entry(id).cloned() else { return Ok(()) };
+        entry.planned.resource.take_back(self.host, &entry.prior, removal)?;
+        self.ledger.entries.retain(|entry| entry.planned.resource.id() != *id);
+        self.remove_empty_folders()?;
+        self.ledger.save(self.host)
+    }
+
+    /// What is left to do after removal: an empty ledger goes, with all that belongs to it.
+    pub(crate) fn tidy(&mut self) -> Result<()> {
+        if self.ledger.entries.is_empty() { ledger::remove_records(self.host) } else { Ok(()) }
+    }
+
+    /// The host.
+    pub(crate) fn host(&mut self) -> &mut R::Platform {
+        self.host
+    }
+
+    /// The outcome of a check, once what it waits for is there.
+    fn settled(
+        &mut self,
+        resource: &R,
+        context: &Context,
+        watcher: &mut dyn Watcher<R::Platform>,
+    ) -> Result<CheckOutcome> {
+        let mut polls = 0;
+        loop {
+            match resource.check(self.host, context)? {
+                CheckOutcome::Unknown { waits_for } if polls == POLLS => {
+                    let seconds = (POLL * POLLS).as_secs();
+                    let attempted = format!("wait for {waits_for}");
+                    return Err(PlatformError::new(attempted, format!("it was not there after {seconds} s"))
+                        .with_hint("the services before it run, but do not answer: look at their logs"));
+                }
+                CheckOutcome::Unknown { .. } => {
+                    polls += 1;
+                    watcher.alive(self.host)?;
+                    self.host.sleep(POLL);
+                }
+                outcome => return Ok(outcome),
+            }
+        }
+    }
+
+    /// Writes down, before the first change, what the host had; later runs only update what is planned.
+    fn record_intent(&mut self, planned: &Planned<R>) -> Result<()> {
+        let id = planned.resource.id();
+        let mut dirty = false;
+        match self.ledger.entry_mut(&id) {
+            Some(entry) if entry.planned == *planned => {}
+            Some(entry) => {
+                entry.planned = planned.clone();
+                dirty = true;
+            }
+            None => {
+                let prior = planned.resource.capture(self.host)?;
+                self.ledger.entries.push(Entry { planned: planned.clone(), prior, started_with: None });
+                dirty = true;
+            }
+        }
+        for folder in self.missing_folders(&planned.resource)? {
+            if !self.ledger.folders.contains(&folder) {
+                self.ledger.folders.push(folder);
+                dirty = true;
+            }
+        }
+        if dirty { self.ledger.save(self.host) } else { Ok(()) }
+    }
+
+    fn missing_folders(&mut self, resource: &R) -> Result<Vec<HostPath>> {
+        let mut missing = Vec::new();
+        for path in resource.paths() {
+            let mut folder = path.parent();
+            while let Some(path) = folder
+                && self.host.stat(&path)?.is_none()
+            {
+                folder = path.parent();
+                missing.push(path);
+            }
+        }
+        missing.reverse();
+        Ok(missing)
+    }
+
+    fn make_folders(&mut self, resource: &R) -> Result<()> {
+        for folder in self.missing_folders(resource)? {
+            let permissions = Permissions::public_directory(self.host.os());
+            self.host.create_directory(&folder, &permissions)?;
+        }
+        Ok(())
+    }
+
+    /// Folders that were made because a file needed them go when they are empty, the deepest first.
+    fn remove_empty_folders(&mut self) -> Result<()> {
+        let mut kept = Vec::new();
+        for folder in self.ledger.folders.iter().rev() {
+            if self.host.stat(folder)?.is_none() {
+                continue;
+            }
+            if self.host.list_directory(folder)?.is_empty() {
+                self.host.remove_directory(folder)?;
+            } else {
+                kept.push(folder.clone());
+            }
+        }
+        kept.reverse();
+        self.ledger.folders = kept;
+        Ok(())
+    }
+
+    fn context(&mut self, resource: &R) -> Result<Context> {
+        let started_with = self.ledger.entry(&resource.id()).and_then(|entry| entry.started_with);
+        let mut copies = Vec::new();
+        if let Some(file) = resource.file()
+            && let Content::Blob(blob) = file.content
+        {
+            copies.push(blobs::path(self.host.os(), blob.sha256));
+            let own = self.host.own_executable()?;
+            if own.sha256 == blob.sha256 {
+                copies.push(own.path);
+            }
+            copies.extend(self.ledger.copies(blob.sha256).into_iter().filter(|path| *path != file.path));
+        }
+        Ok(Context { started_with, copies })
+    }
+
+    fn missing_blob(&mut self, resource: &R, context: &Context) -> Result<Option<Sha256>> {
+        let Some(planned) = resource.file() else { return Ok(None) };
+        let Content::Blob(blob) = planned.content else { return Ok(None) };
+        if !file::lacks_bytes(planned, self.host)? {
+            return Ok(None);
+        }
+        for copy in &context.copies {
+            if file::lies_at(copy, blob.sha256, blob.size, self.host)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(blob.sha256))
+    }
+}

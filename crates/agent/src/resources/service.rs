@@ -1,0 +1,158 @@
+//! Programs run as Windows services by the agent's service host (facts B.4).
+
+use std::time::Duration;
+
+use k8swin_protocol::resource::{CheckOutcome, ServiceProgram, WindowsService};
+
+use super::{Context, Prior, ServicePrior, absent, restart};
+use crate::platform::{
+    FileKind, InstalledService, PlatformError, Result, ServiceDefinition, ServiceImage, StartMode,
+    WindowsPlatform,
+};
+
+type Host<'a> = &'a mut (dyn WindowsPlatform + Send);
+
+/// How long a service is watched after its start.
+const SETTLING: [Duration; 4] = [Duration::from_millis(500); 4];
+
+/// How many lines of a log stand in an error.
+const LOG_LINES: usize = 20;
+
+pub(super) fn check(service: &WindowsService, host: Host<'_>, context: &Context) -> Result<CheckOutcome> {
+    let Some(InstalledService { definition, running }) = host.service(&service.name)? else {
+        return Ok(absent("absent"));
+    };
+    if let Some(difference) = difference(&definition, &define(service, host)?) {
+        return Ok(restart(difference));
+    }
+    Ok(if !running {
+        restart("is stopped, expected running")
+    } else if context.started_with != Some(service.inputs) {
+        restart("runs with other configuration")
+    } else {
+        CheckOutcome::InSync
+    })
+}
+
+pub(super) fn capture(service: &WindowsService, host: Host<'_>) -> Result<Prior> {
+    let Some(found) = host.service(&service.name)? else { return Ok(Prior::Service(None)) };
+    let dependents = host.running_dependents(&service.name)?;
+    let prior = ServicePrior { definition: found.definition, running: found.running, dependents };
+    Ok(Prior::Service(Some(prior)))
+}
+
+pub(super) fn apply(service: &WindowsService, host: Host<'_>) -> Result<()> {
+    let definition = define(service, host)?;
+    let stopped = install(&service.name, &definition, host)?;
+    let started = host.start_service(&service.name);
+    if started.is_err() || !settles(&service.name, host)? {
+        let said = log_tail(service, host)?;
+        let answer = match (started, said) {
+            (_, Some(said)) => said,
+            (Err(error), None) => error.answer,
+            (Ok(()), None) => "it ended right after its start and wrote nothing to its log".to_owned(),
+        };
+        return Err(PlatformError::new(format!("start the service {}", service.name), answer)
+            .with_hint(format!("its log on the host shows all that {} wrote", service.name)));
+    }
+    stopped.iter().rev().try_for_each(|dependent| host.start_service(dependent))
+}
+
+pub(super) fn take_back(service: &WindowsService, host: Host<'_>, prior: Option<&ServicePrior>) -> Result<()> {
+    let name = &service.name;
+    let Some(prior) = prior else {
+        if host.service(name)?.is_some() {
+            stop_with_dependents(name, host)?;
+            host.delete_service(name)?;
+        }
+        return Ok(());
+    };
+    install(name, &prior.definition, host)?;
+    if !prior.running {
+        return Ok(());
+    }
+    host.start_service(name)?;
+    for dependent in prior.dependents.iter().rev() {
+        if host.service(dependent)?.is_some_and(|service| !service.running) {
+            host.start_service(dependent)?;
+        }
+    }
+    Ok(())
+}
+
+/// Creates or changes a service and leaves it stopped, since a definition takes effect with the next start. Returns the
+/// services that were stopped for it, in the order of stopping.
+fn install(name: &str, definition: &ServiceDefinition, host: Host<'_>) -> Result<Vec<String>> {
+    let Some(found) = host.service(name)? else {
+        host.create_service(name, definition)?;
+        return Ok(Vec::new());
+    };
+    let stopped = stop_with_dependents(name, host)?;
+    if found.definition != *definition {
+        host.configure_service(name, definition)?;
+    }
+    Ok(stopped)
+}
+
+fn stop_with_dependents(name: &str, host: Host<'_>) -> Result<Vec<String>> {
+    let dependents = host.running_dependents(name)?;
+    for dependent in &dependents {
+        host.stop_service(dependent)?;
+    }
+    if host.service(name)?.is_some_and(|service| service.running) {
+        host.stop_service(name)?;
+    }
+    Ok(dependents)
+}
+
+fn settles(name: &str, host: Host<'_>) -> Result<bool> {
+    for moment in SETTLING {
+        host.sleep(moment);
+        if !host.service(name)?.is_some_and(|service| service.running) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn define(service: &WindowsService, host: Host<'_>) -> Result<ServiceDefinition> {
+    Ok(ServiceDefinition {
+        display_name: service.display_name.clone(),
+        image: ServiceImage::Agent { agent: host.own_executable()?.path, run: service.run.clone() },
+        depends_on: service.depends_on.clone(),
+        start: StartMode::Automatic,
+    })
+}
+
+fn difference(found: &ServiceDefinition, wanted: &ServiceDefinition) -> Option<String> {
+    if found == wanted {
+        return None;
+    }
+    Some(match (&found.image, &wanted.image) {
+        (ServiceImage::Other { .. }, ServiceImage::Agent { .. }) => "is another service of that name".into(),
+        (ServiceImage::Agent { agent: found, .. }, ServiceImage::Agent { agent, .. }) if found != agent => {
+            format!("is hosted by {}, expected {}", found.file_name(), agent.file_name())
+        }
+        (found, wanted) if found != wanted => "has another command".into(),
+        _ if found.depends_on != wanted.depends_on => {
+            format!("depends on [{}], expected [{}]", found.depends_on.join(", "), wanted.depends_on.join(", "))
+        }
+        _ if found.start != wanted.start => "does not start at boot".into(),
+        _ => format!("is called {}, expected {}", found.display_name, wanted.display_name),
+    })
+}
+
+/// The last lines of the service's log, which its host names after it.
+fn log_tail(service: &WindowsService, host: Host<'_>) -> Result<Option<String>> {
+    let ServiceProgram::Supervised(program) = &service.run else { return Ok(None) };
+    let path = program.log_directory.join(&format!("{}.log", service.name));
+    match host.stat(&path)? {
+        Some(stat) if stat.kind == FileKind::File => {}
+        _ => return Ok(None),
+    }
+    let log = host.read_file(&path)?;
+    let text = String::from_utf8_lossy(log.expose());
+    let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let tail = lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default().join("\n");
+    Ok((!tail.is_empty()).then_some(tail))
+}

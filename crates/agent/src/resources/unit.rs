@@ -1,0 +1,108 @@
+//! systemd services.
+
+use std::time::Duration;
+
+use k8swin_protocol::HostPath;
+use k8swin_protocol::resource::{CheckOutcome, SystemdUnit};
+
+use super::{Context, FilePrior, Prior, absent, file, restart};
+use crate::platform::{Activity, LinuxPlatform, PlatformError, Result};
+
+type Host<'a> = &'a mut (dyn LinuxPlatform + Send);
+
+/// How long a service is watched after its start.
+const SETTLING: [Duration; 4] = [Duration::from_millis(500); 4];
+
+/// Where the unit file lies.
+pub(super) fn unit_file(unit: &SystemdUnit) -> HostPath {
+    #[expect(clippy::expect_used, reason = "the folder is a constant and absolute")]
+    let folder = HostPath::new("/etc/systemd/system").expect("an absolute path");
+    folder.join(&format!("{}.service", unit.name))
+}
+
+pub(super) fn check(unit: &SystemdUnit, host: Host<'_>, context: &Context) -> Result<CheckOutcome> {
+    let path = unit_file(unit);
+    if host.stat(&path)?.is_none() {
+        return Ok(absent("absent"));
+    }
+    if let Some(difference) = file::text_difference(&path, &unit.unit, host)? {
+        return Ok(restart(difference));
+    }
+    let state = host.unit(&unit.name)?;
+    if state.activity != Activity::Active {
+        return Ok(restart(format!("is {}, expected {}", state.activity, Activity::Active)));
+    }
+    if context.started_with != Some(unit.inputs) {
+        return Ok(restart("runs with other configuration"));
+    }
+    if !state.enabled {
+        return Ok(restart("does not start at boot"));
+    }
+    Ok(CheckOutcome::InSync)
+}
+
+pub(super) fn capture(unit: &SystemdUnit, host: Host<'_>) -> Result<Prior> {
+    let file = file::capture(&unit_file(unit), host)?;
+    let state = host.unit(&unit.name)?;
+    Ok(Prior::Unit { file, enabled: state.enabled, active: state.activity == Activity::Active })
+}
+
+/// systemd reads unit files again each time, also when the file is right: a killed run may have ended between the two.
+pub(super) fn apply(unit: &SystemdUnit, host: Host<'_>) -> Result<()> {
+    file::put_text(&unit_file(unit), &unit.unit, host)?;
+    host.reload_units()?;
+    if !host.unit(&unit.name)?.enabled {
+        host.enable_unit(&unit.name)?;
+    }
+    let started = host.restart_unit(&unit.name);
+    if started.is_ok() && settles(unit, host)? {
+        return Ok(());
+    }
+    let said = host.journal(&unit.name)?;
+    let answer = match (started, said.trim()) {
+        (Err(error), "") => error.answer,
+        (Ok(()), "") => "it ended right after its start and wrote nothing to the journal".to_owned(),
+        (_, said) => said.to_owned(),
+    };
+    Err(PlatformError::new(format!("start {}", unit.name), answer)
+        .with_hint(format!("journalctl -u {} shows all that it wrote", unit.name)))
+}
+
+/// Watches a started service for a while: one that falls over right after its start has not started. A one-shot
+/// service has done its work when its start returns.
+fn settles(unit: &SystemdUnit, host: Host<'_>) -> Result<bool> {
+    if !unit.oneshot {
+        for moment in SETTLING {
+            host.sleep(moment);
+            if host.unit(&unit.name)?.activity != Activity::Active {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(host.unit(&unit.name)?.activity == Activity::Active)
+}
+
+pub(super) fn take_back(
+    unit: &SystemdUnit,
+    host: Host<'_>,
+    prior: &FilePrior,
+    enabled: bool,
+    active: bool,
+) -> Result<()> {
+    let path = unit_file(unit);
+    let state = host.unit(&unit.name)?;
+    // Stopped and disabled while systemd still knows it.
+    if state.activity != Activity::Inactive && !active {
+        host.stop_unit(&unit.name)?;
+    }
+    if state.enabled && !enabled {
+        host.disable_unit(&unit.name)?;
+    }
+    file::restore(&path, host, prior)?;
+    host.reload_units()?;
+    if enabled && !host.unit(&unit.name)?.enabled {
+        host.enable_unit(&unit.name)?;
+    }
+    // A service that ran before runs with our unit file until it is restarted.
+    if active { host.restart_unit(&unit.name) } else { Ok(()) }
+}

@@ -1,0 +1,532 @@
+//! The arguments, and the help that teaches them.
+
+use std::net::Ipv4Addr;
+
+use camino::Utf8PathBuf;
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use ipnet::Ipv4Net;
+use k8swin_inventory::cluster::{AdapterSelector, KubernetesMinor, KubernetesVersion};
+use k8swin_inventory::init::{NewHost, NewSystem};
+
+/// Build one Kubernetes cluster out of Linux and Windows Server 2016 machines.
+///
+/// k8swin reads an inventory of hosts, looks at each of them over SSH or WinRM, and changes what differs from the cluster
+/// that the inventory describes. The same command resumes after a failure, and changes nothing when nothing differs.
+#[derive(Parser)]
+#[command(
+    name = "k8swin",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    after_long_help = "\
+A first cluster:
+  k8swin init --linux lin01=10.5.6.215,control-plane --windows win01=10.5.6.216
+  k8swin rehearse        the whole run against simulated hosts on this machine
+  k8swin preflight       are the real hosts fit for it?
+  k8swin plan            what would change?
+  k8swin up              do it
+  k8swin kubeconfig --merge
+
+Exit codes:
+  0    done
+  1    failed
+  2    the command line or the inventory is not valid
+  3    preflight found errors
+  4    some hosts failed, the others are done
+  130  interrupted"
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command understands.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// How results are printed on standard output.
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table, value_name = "FORMAT")]
+    pub(crate) output: Output,
+
+    /// Log what is done to standard error; twice for details.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// Print progress only where something goes wrong.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+
+    /// Append a detailed log to this file. It holds no secrets.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) log_file: Option<Utf8PathBuf>,
+
+    /// Colours: `auto` means on a terminal, unless NO_COLOR is set.
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
+    pub(crate) color: Colour,
+
+    /// Folder for the cluster's keys and journal [default: .k8swin/<cluster> beside the inventory]
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub(crate) state_dir: Option<Utf8PathBuf>,
+
+    /// Folder for downloads of all clusters [default: the user's cache folder]
+    #[arg(long, global = true, value_name = "FOLDER", env = "K8SWIN_CACHE_DIR", hide_env_values = true)]
+    pub(crate) cache_dir: Option<Utf8PathBuf>,
+
+    /// OpenSSH configuration file, or `none` [default: ~/.ssh/config]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) ssh_config: Option<Utf8PathBuf>,
+
+    /// Work on at most this many hosts at once.
+    #[arg(long, global = true, value_name = "N", default_value_t = 32, value_parser = positive)]
+    pub(crate) parallel: usize,
+
+    /// Answer yes where a command asks for confirmation.
+    #[arg(short, long, global = true)]
+    pub(crate) yes: bool,
+
+    /// Never ask anything: what would be asked is an error.
+    #[arg(long, global = true)]
+    pub(crate) no_input: bool,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Tables for people.
+    Table,
+    /// One JSON document.
+    Json,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    /// On a terminal, unless NO_COLOR is set or TERM is `dumb`.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Write a new inventory.
+    ///
+    /// The inventory lists the hosts and what is needed to reach them. Without host options, and on a terminal, `init`
+    /// asks. The file explains itself by its comments. An existing file is left alone unless --force is given.
+    ///
+    /// Example:
+    ///
+    ///   k8swin init --linux lin01=10.5.6.215,control-plane --windows "win01=10.5.6.216,Ethernet 2"
+    #[command(verbatim_doc_comment)]
+    Init(Init),
+
+    /// Look whether the hosts are fit for the cluster; change nothing.
+    ///
+    /// Connects to all hosts, gathers facts and judges them. Every finding has a stable name and, where something is
+    /// wrong, a remedy. `up` does the same first and refuses while there are errors.
+    ///
+    /// Example:
+    ///
+    ///   k8swin preflight
+    #[command(verbatim_doc_comment)]
+    Preflight(Preflight),
+
+    /// Show what `up` would change; change nothing.
+    ///
+    /// Lists each difference between the hosts and the inventory, by phase. With --explain it adds the commands by
+    /// which you would make the same change by hand.
+    ///
+    /// Example:
+    ///
+    ///   k8swin plan --explain
+    #[command(verbatim_doc_comment)]
+    Plan(Plan),
+
+    /// Build the cluster, or bring it back to what the inventory says.
+    ///
+    /// Changes what differs and nothing else: a second run finds nothing to do. After a failure or Ctrl-C the same
+    /// command goes on where it stopped. One failing host does not stop the others.
+    ///
+    /// Example:
+    ///
+    ///   k8swin up inventory.toml --log-file up.log
+    #[command(verbatim_doc_comment)]
+    Up(Up),
+
+    /// Show how much of each host is as desired, and the state of its node.
+    ///
+    /// Example:
+    ///
+    ///   k8swin status -o json
+    #[command(verbatim_doc_comment)]
+    Status(Inventory),
+
+    /// Prove that the cluster works: nodes, pods, routes, services.
+    ///
+    /// Asks the API server for the nodes, runs pods and reaches them, and leaves nothing behind.
+    ///
+    /// Example:
+    ///
+    ///   k8swin verify
+    #[command(verbatim_doc_comment)]
+    Verify(Inventory),
+
+    /// Take the cluster apart: remove what k8swin made, and nothing else.
+    ///
+    /// Removes services, files, keys, routes and networks that k8swin made, newest first, and the cluster's data with
+    /// them. Installed Windows features stay. Asks for the cluster's name first, unless --yes is given.
+    ///
+    /// Example:
+    ///
+    ///   k8swin reset inventory.toml
+    #[command(verbatim_doc_comment)]
+    Reset(Reset),
+
+    /// Print the administrator's kubeconfig, or merge it into yours.
+    ///
+    /// A kubeconfig holds a private key: files are written for you only (mode 0600).
+    ///
+    /// Examples:
+    ///
+    ///   k8swin kubeconfig --out demo.conf
+    ///   k8swin kubeconfig --merge --context demo
+    #[command(verbatim_doc_comment)]
+    Kubeconfig(Kubeconfig),
+
+    /// Run `up` against simulated twins of the inventory's hosts, on this machine only.
+    ///
+    /// The twins speak real SSH and WinRM on 127.0.0.1 and run the real agent on a simulated system. Nothing else is
+    /// needed: no host is contacted, nothing is downloaded, no password is asked for.
+    ///
+    /// Example:
+    ///
+    ///   k8swin rehearse inventory.toml
+    #[command(verbatim_doc_comment)]
+    Rehearse(Rehearse),
+
+    /// Keep simulated twins of the inventory's hosts running, for any command or client.
+    ///
+    /// DIR/inventory.toml reaches the twins; DIR/hosts/NAME.json is the state of each, rewritten as it changes. Prints
+    /// `ready` when all listen, and ends on Ctrl-C or SIGTERM.
+    ///
+    /// Example:
+    ///
+    ///   k8swin lab inventory.toml --out lab &
+    ///   k8swin up lab/inventory.toml
+    #[command(verbatim_doc_comment)]
+    Lab(Lab),
+
+    /// Print completions for a shell.
+    ///
+    /// Example:
+    ///
+    ///   k8swin completions bash > /etc/bash_completion.d/k8swin
+    #[command(verbatim_doc_comment)]
+    Completions(Completions),
+
+    /// Print the manual page, or write all pages into a folder.
+    ///
+    /// Example:
+    ///
+    ///   k8swin man --out /usr/local/share/man/man1
+    #[command(verbatim_doc_comment)]
+    Man(Man),
+}
+
+impl Command {
+    /// The name, as documents carry it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Init(_) => "init",
+            Self::Preflight(_) => "preflight",
+            Self::Plan(_) => "plan",
+            Self::Up(_) => "up",
+            Self::Status(_) => "status",
+            Self::Verify(_) => "verify",
+            Self::Reset(_) => "reset",
+            Self::Kubeconfig(_) => "kubeconfig",
+            Self::Rehearse(_) => "rehearse",
+            Self::Lab(_) => "lab",
+            Self::Completions(_) => "completions",
+            Self::Man(_) => "man",
+        }
+    }
+}
+
+/// The inventory of a command.
+#[derive(Args)]
+pub(crate) struct Inventory {
+    /// The inventory.
+    #[arg(value_name = "INVENTORY", default_value = "inventory.toml")]
+    pub(crate) path: Utf8PathBuf,
+}
+
+/// Checks whose errors do not count.
+#[derive(Args)]
+pub(crate) struct Ignore {
+    /// Treat errors of this preflight check as warnings; may be given more than once.
+    #[arg(long = "ignore", value_name = "CHECK", value_delimiter = ',')]
+    pub(crate) checks: Vec<String>,
+}
+
+/// The cluster's lock.
+#[derive(Args)]
+pub(crate) struct Lock {
+    /// Take the cluster's lock from a run that is known to be dead.
+    #[arg(long)]
+    pub(crate) break_lock: bool,
+}
+
+/// Arguments of `init`.
+#[derive(Args)]
+pub(crate) struct Init {
+    /// The cluster's name: lower-case letters, digits and dashes.
+    #[arg(long, default_value = "demo")]
+    pub(crate) name: String,
+
+    /// The Kubernetes version, such as 1.5.8.
+    #[arg(long, value_name = "VERSION", default_value = "1.5.8", value_parser = kubernetes_version)]
+    pub(crate) kubernetes: KubernetesVersion,
+
+    /// A Linux host; may be given more than once. Without `control-plane` on any, the first becomes the control plane.
+    #[arg(long, value_name = "NAME=ADDRESS[,control-plane]", value_parser = linux_host)]
+    pub(crate) linux: Vec<NewHost>,
+
+    /// A Windows host, with its second network adapter by name, MAC or IPv4 address [default: "Ethernet 2"].
+    #[arg(long, value_name = "NAME=ADDRESS[,ADAPTER]", value_parser = windows_host)]
+    pub(crate) windows: Vec<NewHost>,
+
+    /// The range of all pods; each host gets a part of it.
+    #[arg(long, value_name = "CIDR", default_value = "192.168.0.0/16")]
+    pub(crate) pod_cidr: Ipv4Net,
+
+    /// The range of service addresses.
+    #[arg(long, value_name = "CIDR", default_value = "172.30.0.0/16")]
+    pub(crate) service_cidr: Ipv4Net,
+
+    /// Where to write.
+    #[arg(long, value_name = "FILE", default_value = "inventory.toml")]
+    pub(crate) out: Utf8PathBuf,
+
+    /// Overwrite an existing file.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Arguments of `preflight`.
+#[derive(Args)]
+pub(crate) struct Preflight {
+    #[command(flatten)]
+    pub(crate) inventory: Inventory,
+    #[command(flatten)]
+    pub(crate) ignore: Ignore,
+}
+
+/// Arguments of `plan`.
+#[derive(Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) inventory: Inventory,
+
+    /// Add the commands by which each change would be made by hand.
+    #[arg(long)]
+    pub(crate) explain: bool,
+}
+
+/// Arguments of `up`.
+#[derive(Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    pub(crate) inventory: Inventory,
+    #[command(flatten)]
+    pub(crate) ignore: Ignore,
+    #[command(flatten)]
+    pub(crate) lock: Lock,
+}
+
+/// Arguments of `reset`.
+#[derive(Args)]
+pub(crate) struct Reset {
+    #[command(flatten)]
+    pub(crate) inventory: Inventory,
+    #[command(flatten)]
+    pub(crate) lock: Lock,
+}
+
+/// Arguments of `kubeconfig`.
+#[derive(Args)]
+pub(crate) struct Kubeconfig {
+    #[command(flatten)]
+    pub(crate) inventory: Inventory,
+
+    /// Write it to this file instead of standard output.
+    #[arg(long, value_name = "FILE", conflicts_with = "merge")]
+    pub(crate) out: Option<Utf8PathBuf>,
+
+    /// Merge it into the first file of $KUBECONFIG, or ~/.kube/config, and make it the current context.
+    #[arg(long)]
+    pub(crate) merge: bool,
+
+    /// The name of the context [default: the cluster's name].
+    #[arg(long, value_name = "NAME", requires = "merge")]
+    pub(crate) context: Option<String>,
+}
+
+/// Arguments of `rehearse`.
+#[derive(Args)]
+pub(crate) struct Rehearse {
+    #[command(flatten)]
+    pub(crate) inventory: Inventory,
+    #[command(flatten)]
+    pub(crate) ignore: Ignore,
+}
+
+/// Arguments of `lab`.
+#[derive(Args)]
+pub(crate) struct Lab {
+    #[command(flatten)]
+    pub(crate) inventory: Inventory,
+
+    /// The folder for the twins' inventory, keys and state: a new or empty one, or that of an earlier lab.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Utf8PathBuf,
+}
+
+/// Arguments of `completions`.
+#[derive(Args)]
+pub(crate) struct Completions {
+    /// The shell.
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Args)]
+pub(crate) struct Man {
+    /// Write one page for each command into this folder.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<Utf8PathBuf>,
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a number from 1 on".to_owned()),
+        Ok(number) => Ok(number),
+    }
+}
+
+/// The shape of a version. Whether there is such a release, the inventory's own check says, as for one written by hand.
+pub(crate) fn kubernetes_version(text: &str) -> Result<KubernetesVersion, String> {
+    let version = match text.split('.').collect::<Vec<_>>().as_slice() {
+        ["1", "5", patch] => patch.parse().ok().map(|patch| KubernetesVersion { minor: KubernetesMinor::V1_5, patch }),
+        ["1", "20", patch] => {
+            patch.parse().ok().map(|patch| KubernetesVersion { minor: KubernetesMinor::V1_20, patch })
+        }
+        _ => None,
+    };
+    version.ok_or_else(|| "expected 1.5.PATCH or 1.20.PATCH, such as 1.5.8".to_owned())
+}
+
+/// `NAME=ADDRESS[,control-plane]`. A control plane runs ordinary pods, too: a Linux cluster of one host is complete.
+pub(crate) fn linux_host(text: &str) -> Result<NewHost, String> {
+    let (name, address, rest) = host(text)?;
+    let control_plane = match rest {
+        None => false,
+        Some("control-plane") => true,
+        Some(other) => return Err(format!("`{other}` is not a role; only `control-plane` can follow the address")),
+    };
+    let system = NewSystem::Linux { control_plane, worker: true };
+    Ok(NewHost { name: name.to_owned(), address: address.to_owned(), node_address: None, system })
+}
+
+/// `NAME=ADDRESS[,ADAPTER]`.
+pub(crate) fn windows_host(text: &str) -> Result<NewHost, String> {
+    let (name, address, adapter) = host(text)?;
+    let adapter = adapter.unwrap_or("Ethernet 2");
+    let pod_adapter = adapter
+        .parse::<Ipv4Addr>()
+        .map_or_else(|_| AdapterSelector::Name(adapter.to_owned()), AdapterSelector::Address);
+    let system = NewSystem::Windows { pod_adapter };
+    Ok(NewHost { name: name.to_owned(), address: address.to_owned(), node_address: None, system })
+}
+
+fn host(text: &str) -> Result<(&str, &str, Option<&str>), String> {
+    let (name, rest) = text.split_once('=').ok_or("expected NAME=ADDRESS, such as lin01=10.5.6.215")?;
+    let (address, rest) = rest.split_once(',').map_or((rest, None), |(address, rest)| (address, Some(rest)));
+    let [name, address] = [name, address].map(str::trim);
+    if name.is_empty() || address.is_empty() {
+        return Err("name and address must not be empty".to_owned());
+    }
+    // What this machine makes of a DNS name says little about how the hosts reach each other.
+    if address.parse::<Ipv4Addr>().is_err() {
+        return Err(format!(
+            "`{address}` is not an IPv4 address; for a DNS name write the inventory by hand, with `node_address` beside it"
+        ));
+    }
+    Ok((name, address, rest.map(str::trim).filter(|rest| !rest.is_empty())))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_is_as_it_was() {
+        insta::assert_snapshot!(Cli::command().term_width(100).render_long_help().to_string());
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_long_about().unwrap_or_else(|| panic!("{} has no long help", command.get_name()));
+            assert!(help.to_string().contains("Example"), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn the_inventory_has_a_default() {
+        let cli = Cli::try_parse_from(["k8swin", "preflight"]).ok().unwrap();
+        let Command::Preflight(arguments) = cli.command else { panic!() };
+        assert_eq!(arguments.inventory.path, "inventory.toml");
+        assert_eq!(cli.global.parallel, 32);
+        assert_eq!(cli.global.output, Output::Table);
+    }
+
+    #[test]
+    fn global_options_stand_before_and_after_the_command() {
+        for line in [["k8swin", "-o", "json", "up"], ["k8swin", "up", "-o", "json"]] {
+            assert_eq!(Cli::try_parse_from(line).ok().unwrap().global.output, Output::Json);
+        }
+        assert!(Cli::try_parse_from(["k8swin", "up", "--parallel", "0"]).is_err());
+    }
+
+    #[test]
+    fn hosts_are_read_with_and_without_extras() {
+        let linux = linux_host("lin01=10.5.6.215,control-plane").unwrap();
+        assert_eq!((linux.name.as_str(), linux.address.as_str()), ("lin01", "10.5.6.215"));
+        assert_eq!(linux.system, NewSystem::Linux { control_plane: true, worker: true });
+        let adapter = |text| match windows_host(text).unwrap().system {
+            NewSystem::Windows { pod_adapter } => pod_adapter.to_string(),
+            NewSystem::Linux { .. } => panic!(),
+        };
+        assert_eq!(adapter("win01=10.5.6.216"), "Ethernet 2");
+        assert_eq!(adapter("win01=10.5.6.216,Ethernet 3"), "Ethernet 3");
+        assert_eq!(adapter("win01=10.5.6.216,00-15-5d-01-02-03"), "00-15-5d-01-02-03");
+        for wrong in ["lin01", "=10.0.0.1", "lin01=", "lin01=10.0.0.1,boss", "lin01=lin01.example"] {
+            assert!(linux_host(wrong).is_err(), "{wrong}");
+        }
+    }
+}

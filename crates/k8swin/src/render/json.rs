@@ -1,0 +1,275 @@
+//! Results as JSON: one document each, whose shape is a contract with scripts (README).
+
+use std::collections::BTreeMap;
+
+use camino::Utf8Path;
+use k8swin_orchestrator::report::{Finding, HostStatus, HostSummary, NodeStatus, PlanReport, Severity, Summary};
+use k8swin_protocol::resource::{Effect, Phase};
+use k8swin_protocol::wire;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::report::Report;
+
+/// The document of `up`, `plan`, `rehearse` and `reset`, and of each command that failed as a whole.
+#[derive(Default, Serialize)]
+struct Run<'a> {
+    command: &'a str,
+    result: &'static str,
+    changed: usize,
+    unchanged: usize,
+    failed: usize,
+    hosts: BTreeMap<&'a str, Host<'a>>,
+    duration_ms: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    findings: Vec<&'a Finding>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Error<'a>>,
+}
+
+#[derive(Serialize)]
+struct Host<'a> {
+    changed: usize,
+    unchanged: usize,
+    failed: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Error<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    differences: Vec<Difference<'a>>,
+}
+
+#[derive(Serialize)]
+struct Difference<'a> {
+    phase: Phase,
+    resource: &'a str,
+    difference: &'a str,
+    effect: Effect,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    commands: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Error<'a> {
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
+    /// Each error of an inventory.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    inventory: Vec<InventoryError<'a>>,
+}
+
+#[derive(Serialize)]
+struct InventoryError<'a> {
+    line: usize,
+    column: usize,
+    key: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<&'a str>,
+}
+
+/// The document of `preflight` and `verify`.
+#[derive(Serialize)]
+struct Findings<'a> {
+    command: &'a str,
+    result: &'static str,
+    findings: &'a [Finding],
+}
+
+/// The document of `status`.
+#[derive(Serialize)]
+struct Statuses<'a> {
+    command: &'a str,
+    result: &'static str,
+    hosts: BTreeMap<&'a str, Status<'a>>,
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    in_sync: usize,
+    drifted: usize,
+    node: Option<&'a NodeStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Error<'a>>,
+}
+
+/// The document for a report.
+pub(crate) fn report(command: &str, report: &Report) -> Value {
+    let result = word(report.exit());
+    match report {
+        Report::Run(summary) => value(run(command, result, summary)),
+        Report::Plan { plan: report, explain } => value(plan(command, result, report, *explain)),
+        Report::Preflight(findings) | Report::Verify(findings) => value(Findings { command, result, findings }),
+        Report::Status(hosts) => {
+            let hosts = hosts.iter().map(|host| (host.host.as_str(), status(host))).collect();
+            value(Statuses { command, result, hosts })
+        }
+        Report::Kubeconfig(config) => {
+            json!({ "command": command, "result": result, "kubeconfig": String::from_utf8_lossy(config.expose()) })
+        }
+        Report::Written { path, .. } => json!({ "command": command, "result": result, "path": path }),
+        Report::Text(_) | Report::Ended => json!({ "command": command, "result": result }),
+    }
+}
+
+/// The document for a command that failed as a whole.
+pub(crate) fn failure(command: &str, failure: &Failure) -> Value {
+    let inventory = failure
+        .inventory
+        .iter()
+        .map(|error| InventoryError {
+            line: error.line,
+            column: error.column,
+            key: &error.key,
+            message: &error.message,
+            remedy: error.remedy.as_deref(),
+        })
+        .collect();
+    let message = failure.message.lines().next().unwrap_or_default().to_owned();
+    // The excerpts of an inventory's errors are for people; here each error stands for itself.
+    let message = if failure.inventory.is_empty() { failure.message.clone() } else { message };
+    let error = Some(Error { message, hint: failure.hint.as_deref(), inventory });
+    value(Run { command, result: "failed", error, findings: failure.findings.iter().collect(), ..Run::default() })
+}
+
+/// The document of a lab that is ready.
+pub(crate) fn ready(inventory: &Utf8Path) -> Value {
+    json!({ "command": "lab", "result": "ok", "inventory": inventory })
+}
+
+fn word(exit: Exit) -> &'static str {
+    if exit == Exit::Done { "ok" } else { "failed" }
+}
+
+fn run<'a>(command: &'a str, result: &'static str, summary: &'a Summary) -> Run<'a> {
+    let sum = |count: fn(&HostSummary) -> usize| summary.hosts.values().map(count).sum();
+    let hosts = summary.hosts.iter().map(|(name, host)| {
+        let HostSummary { changed, unchanged, failed, error } = host;
+        let (changed, unchanged, failed) = (*changed, *unchanged, *failed);
+        let host = Host { changed, unchanged, failed, error: error.as_ref().map(of_host), differences: Vec::new() };
+        (name.as_str(), host)
+    });
+    let interrupted = "interrupted; what was done is kept, and the same command goes on from there";
+    Run {
+        command,
+        result,
+        changed: sum(|host| host.changed),
+        unchanged: sum(|host| host.unchanged),
+        failed: sum(|host| host.failed),
+        hosts: hosts.collect(),
+        duration_ms: milliseconds(summary.duration),
+        findings: summary.verification.iter().filter(|finding| finding.severity != Severity::Ok).collect(),
+        error: summary.interrupted.then(|| Error {
+            message: interrupted.to_owned(),
+            hint: None,
+            inventory: Vec::new(),
+        }),
+    }
+}
+
+/// A plan is a run that has not happened: `changed` is what would change.
+fn plan<'a>(command: &'a str, result: &'static str, plan: &'a PlanReport, explain: bool) -> Run<'a> {
+    let hosts: BTreeMap<_, _> = plan
+        .hosts
+        .iter()
+        .map(|(name, host)| {
+            let explained = host.explained.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
+            let differences = host.differences.iter().zip(explained).map(|(difference, commands)| Difference {
+                phase: difference.phase,
+                resource: difference.resource.as_str(),
+                difference: &difference.difference,
+                effect: difference.effect,
+                commands: if explain { commands } else { &[] },
+            });
+            let host = Host {
+                changed: host.differences.len(),
+                unchanged: host.unchanged,
+                failed: 0,
+                error: host.error.as_ref().map(of_host),
+                differences: differences.collect(),
+            };
+            (name.as_str(), host)
+        })
+        .collect();
+    Run {
+        command,
+        result,
+        changed: hosts.values().map(|host| host.changed).sum(),
+        unchanged: hosts.values().map(|host| host.unchanged).sum(),
+        hosts,
+        duration_ms: milliseconds(plan.duration),
+        ..Run::default()
+    }
+}
+
+fn status(host: &HostStatus) -> Status<'_> {
+    let error =
+        host.error.as_ref().map(|message| Error { message: message.clone(), hint: None, inventory: Vec::new() });
+    Status { in_sync: host.in_sync, drifted: host.drifted, node: host.node.as_ref(), error }
+}
+
+fn of_host(failure: &wire::Failure) -> Error<'_> {
+    Error { message: failure.to_string(), hint: failure.hint.as_deref(), inventory: Vec::new() }
+}
+
+fn milliseconds(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn value(document: impl Serialize) -> Value {
+    #[expect(clippy::expect_used, reason = "the documents are structs and maps with text keys, which JSON can hold")]
+    serde_json::to_value(document).expect("documents are JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::samples;
+
+    #[test]
+    fn a_good_run() {
+        insta::assert_json_snapshot!(report("up", &Report::Run(samples::good_run())));
+    }
+
+    #[test]
+    fn a_run_with_failures() {
+        insta::assert_json_snapshot!(report("rehearse", &Report::Run(samples::bad_run())));
+    }
+
+    #[test]
+    fn a_plan() {
+        insta::assert_json_snapshot!(report("plan", &Report::Plan { plan: samples::plan(), explain: true }));
+        let short = report("plan", &Report::Plan { plan: samples::plan(), explain: false }).to_string();
+        assert!(!short.contains("systemctl"));
+    }
+
+    #[test]
+    fn findings() {
+        insta::assert_json_snapshot!(report("preflight", &Report::Preflight(samples::findings())));
+    }
+
+    #[test]
+    fn statuses() {
+        insta::assert_json_snapshot!(report("status", &Report::Status(samples::status())));
+    }
+
+    #[test]
+    fn an_invalid_inventory() {
+        let errors = k8swin_inventory::parse("schema = 1\nbogus = 2\n", "inventory.toml".into()).unwrap_err();
+        let mut document = failure("up", &errors.into());
+        let inventory = document["error"]["inventory"].take();
+        assert!(inventory.as_array().unwrap().iter().any(|error| error["line"] == 2 && error["key"] == "bogus"));
+        insta::assert_json_snapshot!(document);
+    }
+
+    #[test]
+    fn a_run_that_preflight_stopped() {
+        let stopped = k8swin_orchestrator::RunError::Preflight(samples::findings());
+        let document = failure("up", &stopped.into());
+        assert_eq!(document["result"], "failed");
+        assert_eq!(document["findings"][1]["check"], "disk-space");
+        assert!(document["error"]["hint"].as_str().unwrap().contains("--ignore"));
+    }
+}

@@ -1,0 +1,160 @@
+//! For tests: reports and events as a run makes them.
+
+use std::time::Duration;
+
+use k8swin_inventory::cluster::Os;
+use k8swin_orchestrator::event::{Difference, Event, Stage};
+use k8swin_orchestrator::report::{
+    Finding, HostPlan, HostStatus, HostSummary, NodeStatus, PlanReport, Severity, Summary,
+};
+use k8swin_protocol::resource::{Effect, Phase, ResourceId};
+use k8swin_protocol::wire::Failure;
+
+pub(crate) fn failure() -> Failure {
+    Failure {
+        attempted: "write C:\\k8swin\\etc\\kubelet.kubeconfig".into(),
+        answer: "There is not enough space on the disk. (os error 112)".into(),
+        hint: Some("free some space on C:".into()),
+    }
+}
+
+/// The only way to a resource's identity is its text: from JSON, as it crosses the wire.
+fn id(text: &str) -> ResourceId {
+    serde_json::from_value(text.into()).unwrap()
+}
+
+fn node(name: &str, os: Os, number: u8) -> NodeStatus {
+    NodeStatus {
+        name: name.into(),
+        os: os.as_str().into(),
+        ready: os == Os::Linux,
+        address: format!("10.5.6.{number}"),
+        pod_cidr: format!("192.168.{number}.0/24"),
+        version: "v1.5.8".into(),
+    }
+}
+
+fn host(changed: usize, unchanged: usize) -> HostSummary {
+    HostSummary { changed, unchanged, failed: 0, error: None }
+}
+
+pub(crate) fn good_run() -> Summary {
+    Summary {
+        hosts: [("lin01".into(), host(31, 0)), ("win01".into(), host(24, 2))].into(),
+        verification: vec![finding("lin01", "node-ready", Severity::Ok, "the node is Ready", None)],
+        nodes: vec![node("lin01", Os::Linux, 215), node("win01", Os::Windows, 216)],
+        duration: Duration::from_millis(83_250),
+        interrupted: false,
+        stopped: false,
+    }
+}
+
+pub(crate) fn bad_run() -> Summary {
+    let mut summary = good_run();
+    let failed = HostSummary { changed: 3, unchanged: 0, failed: 1, error: Some(failure()) };
+    summary.hosts.insert("win01".into(), failed);
+    summary.verification.extend(findings());
+    summary
+}
+
+fn finding(host: &str, check: &'static str, severity: Severity, detail: &str, remedy: Option<&str>) -> Finding {
+    Finding { host: host.into(), check, severity, detail: detail.into(), remedy: remedy.map(Into::into) }
+}
+
+pub(crate) fn findings() -> Vec<Finding> {
+    vec![
+        finding("lin01", "swap", Severity::Warning, "1.0 GB of swap is active", Some("swapoff -a")),
+        finding("win01", "disk-space", Severity::Error, "1.2 GB free, 10 GB needed", Some("free some space on C:")),
+        finding("win01", "windows-build", Severity::Ok, "14393 is Windows Server 2016", None),
+        finding("lin02", "clock", Severity::Ok, "0.2 s behind", None),
+    ]
+}
+
+fn difference(phase: Phase, resource: &str, difference: &str, effect: Effect) -> Difference {
+    Difference { phase, resource: id(resource), difference: difference.into(), effect }
+}
+
+pub(crate) fn plan() -> PlanReport {
+    let lin01 = HostPlan {
+        differences: vec![
+            difference(Phase::Files, "file:/etc/kubernetes/pki/ca.key", "mode 0644, expected 0600", Effect::Change),
+            difference(Phase::ControlPlane, "unit:etcd", "absent", Effect::Create),
+        ],
+        unchanged: 29,
+        explained: vec![
+            vec!["chmod 600 /etc/kubernetes/pki/ca.key".into()],
+            vec!["systemctl enable etcd".into(), "systemctl restart etcd".into()],
+        ],
+        error: None,
+    };
+    let win01 = HostPlan {
+        differences: vec![
+            difference(Phase::WindowsNodes, "service:kubelet", "an input has changed", Effect::Restart),
+            difference(Phase::AddOns, "route:192.168.9.0/24", "no longer planned", Effect::Remove),
+        ],
+        unchanged: 22,
+        explained: vec![vec!["Restart-Service kubelet".into()], vec![]],
+        error: None,
+    };
+    let win02 = HostPlan { error: Some(failure()), ..HostPlan::default() };
+    PlanReport {
+        hosts: [("lin01".into(), lin01), ("win01".into(), win01), ("win02".into(), win02)].into(),
+        duration: Duration::from_millis(2_345),
+    }
+}
+
+pub(crate) fn status() -> Vec<HostStatus> {
+    vec![
+        HostStatus {
+            host: "lin01".into(),
+            in_sync: 31,
+            drifted: 0,
+            node: Some(node("lin01", Os::Linux, 215)),
+            error: None,
+        },
+        HostStatus {
+            host: "win01".into(),
+            in_sync: 20,
+            drifted: 6,
+            node: Some(node("win01", Os::Windows, 216)),
+            error: None,
+        },
+        HostStatus {
+            host: "win02".into(),
+            in_sync: 0,
+            drifted: 0,
+            node: None,
+            error: Some("connect to 10.5.6.217:5986: connection refused".into()),
+        },
+    ]
+}
+
+/// A run with one good host and one that fails.
+pub(crate) fn events() -> Vec<Event> {
+    let stage = |host: &str, stage, steps| Event::HostStage { host: host.into(), stage, steps };
+    let done = |host: &str, stage| Event::HostDone { host: host.into(), stage };
+    let control_plane = Stage::Phase(Phase::ControlPlane);
+    let windows = Stage::Phase(Phase::WindowsNodes);
+    vec![
+        Event::StageStarted(Stage::Artifacts),
+        Event::Note { host: None, text: "unpacking kubernetes-server-linux-amd64.tar.gz".into() },
+        Event::StageStarted(Stage::Connect),
+        stage("lin01", Stage::Connect, 0),
+        stage("win01", Stage::Connect, 0),
+        Event::Retrying { host: "win01".into(), cause: "connect to 10.5.6.216:5986: timed out".into() },
+        Event::Sent { host: "win01".into(), what: "agent".into(), done: 3_000_000, total: 3_000_000 },
+        done("lin01", Stage::Connect),
+        done("win01", Stage::Connect),
+        Event::StageStarted(control_plane),
+        stage("lin01", control_plane, 2),
+        Event::Started { host: "lin01".into(), resource: id("unit:etcd"), difference: "absent".into() },
+        Event::Ended { host: "lin01".into(), resource: id("unit:etcd"), changed: true },
+        Event::Ended { host: "lin01".into(), resource: id("unit:kube-apiserver"), changed: false },
+        done("lin01", control_plane),
+        Event::StageStarted(windows),
+        stage("win01", windows, 9),
+        Event::Rebooting { host: "win01".into(), reason: "the feature Routing was installed".into() },
+        Event::Note { host: Some("win01".into()), text: "is back after 74 s".into() },
+        Event::HostFailed { host: "win01".into(), stage: windows, failure: failure() },
+    ]
+}

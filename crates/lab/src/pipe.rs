@@ -1,0 +1,158 @@
+//! The two ends of a running program's streams: channels on the servers' side, blocking `Read` and `Write` on the side of
+//! the agent, which runs on a thread of its own.
+
+use std::io::{self, Read, Write};
+
+use bytes::{Buf as _, Bytes};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::program::{Output, RunningProgram};
+
+/// Messages that wait in a stream before its writer has to wait.
+const CAPACITY: usize = 64;
+
+/// The program's side of its streams.
+pub(crate) struct Console {
+    /// Standard input.
+    pub(crate) stdin: mpsc::Receiver<Bytes>,
+    /// Standard output, standard error and the exit code.
+    pub(crate) output: mpsc::Sender<Output>,
+    /// The program is ended: its input is at its end, what it writes goes nowhere.
+    pub(crate) ended: CancellationToken,
+}
+
+/// A program's streams: what its server holds, and what the program holds. It is ended when `ended` is cancelled.
+pub(crate) fn streams(ended: CancellationToken) -> (RunningProgram, Console) {
+    let (stdin, stdin_receiver) = mpsc::channel(CAPACITY);
+    let (output_sender, output) = mpsc::channel(CAPACITY);
+    let running = RunningProgram { stdin, output, terminate: ended.clone() };
+    (running, Console { stdin: stdin_receiver, output: output_sender, ended })
+}
+
+impl Console {
+    /// The next bytes of standard input; none at its end or when the program is ended.
+    pub(crate) async fn read(&mut self) -> Option<Bytes> {
+        tokio::select! {
+            biased;
+            () = self.ended.cancelled() => None,
+            chunk = self.stdin.recv() => chunk,
+        }
+    }
+
+    /// Writes; whether somebody still listens.
+    pub(crate) async fn write(&self, output: Output) -> bool {
+        tokio::select! {
+            biased;
+            () = self.ended.cancelled() => false,
+            sent = self.output.send(output) => sent.is_ok(),
+        }
+    }
+
+    /// Blocking streams, for a thread that is not one of the runtime's.
+    pub(crate) fn into_blocking(self, runtime: &Handle) -> (PipeReader, PipeWriter) {
+        let reader =
+            PipeReader { chunks: self.stdin, rest: Bytes::new(), ended: self.ended.clone(), runtime: runtime.clone() };
+        (reader, PipeWriter { output: self.output, ended: self.ended, runtime: runtime.clone() })
+    }
+}
+
+/// Standard input for a blocking reader.
+pub(crate) struct PipeReader {
+    chunks: mpsc::Receiver<Bytes>,
+    rest: Bytes,
+    ended: CancellationToken,
+    runtime: Handle,
+}
+
+impl Read for PipeReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.rest.is_empty() {
+            let next = self.runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    () = self.ended.cancelled() => None,
+                    chunk = self.chunks.recv() => chunk,
+                }
+            });
+            match next {
+                Some(chunk) => self.rest = chunk,
+                None => return Ok(0),
+            }
+        }
+        let length = buffer.len().min(self.rest.len());
+        self.rest.copy_to_slice(buffer.split_at_mut(length).0);
+        Ok(length)
+    }
+}
+
+/// Standard output for a blocking writer. Clones write to the same stream.
+#[derive(Clone)]
+pub(crate) struct PipeWriter {
+    output: mpsc::Sender<Output>,
+    ended: CancellationToken,
+    runtime: Handle,
+}
+
+impl PipeWriter {
+    /// Sends one message of any kind; whether somebody still listens.
+    pub(crate) fn send(&self, output: Output) -> bool {
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.ended.cancelled() => false,
+                sent = self.output.send(output) => sent.is_ok(),
+            }
+        })
+    }
+}
+
+impl Write for PipeWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.send(Output::Stdout(Bytes::copy_from_slice(bytes))) {
+            Ok(bytes.len())
+        } else {
+            Err(io::Error::new(io::ErrorKind::BrokenPipe, "the session has ended"))
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn bytes_pass_and_the_end_of_input_is_seen() {
+        let (mut running, console) = streams(CancellationToken::new());
+        let (mut reader, mut writer) = console.into_blocking(&Handle::current());
+        let program = std::thread::spawn(move || {
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            writer.write_all(text.to_uppercase().as_bytes()).unwrap();
+            writer.send(Output::Exit(3))
+        });
+        for part in ["ab", "cd"] {
+            running.stdin.send(Bytes::from(part)).await.unwrap();
+        }
+        drop(running.stdin);
+        assert_eq!(running.output.recv().await, Some(Output::Stdout(Bytes::from("ABCD"))));
+        assert_eq!(running.output.recv().await, Some(Output::Exit(3)));
+        assert_eq!(running.output.recv().await, None);
+        assert!(program.join().unwrap());
+    }
+
+    #[tokio::test]
+    async fn ending_a_program_wakes_its_blocked_reader() {
+        let (running, console) = streams(CancellationToken::new());
+        let (mut reader, mut writer) = console.into_blocking(&Handle::current());
+        let program = std::thread::spawn(move || (reader.read(&mut [0; 8]).unwrap(), writer.write(b"late").is_err()));
+        running.terminate.cancel();
+        let joined = tokio::task::spawn_blocking(move || program.join().unwrap()).await.unwrap();
+        assert_eq!(joined, (0, true));
+    }
+}

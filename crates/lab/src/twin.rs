@@ -1,0 +1,56 @@
+//! From a host of the user's inventory to its simulated twin: what it is, and how the twin's inventory reaches it. Pure.
+
+use std::net::Ipv4Addr;
+
+use k8swin_agent::simulated::HostSpec;
+use k8swin_inventory::Host;
+use k8swin_inventory::cluster::System;
+use k8swin_inventory::twin::TwinHost;
+
+/// The account of a simulated Linux host whose inventory leaves it to `~/.ssh/config`.
+const LINUX_USER: &str = "root";
+
+/// Files of a lab's folder, by the names that the inventory beside them uses.
+pub(crate) const INVENTORY: &str = "inventory.toml";
+pub(crate) const IDENTITY: &str = "id_ed25519";
+pub(crate) const KNOWN_HOSTS: &str = "known_hosts";
+pub(crate) const CA: &str = "ca.pem";
+pub(crate) const ARTIFACTS: &str = "artifacts";
+pub(crate) const AGENTS: &str = "agents";
+
+/// Where the password of a host is.
+pub(crate) fn password_file(host: &str) -> String {
+    format!("passwords/{host}")
+}
+
+/// What the twin of a host is.
+pub(crate) fn spec(host: &Host) -> HostSpec {
+    match &host.system {
+        System::Linux(_) => HostSpec::linux(&host.name, host.node_address),
+        System::Windows(windows) => HostSpec::windows(&host.name, host.node_address, windows.pod_adapter.clone()),
+    }
+}
+
+/// The account that logs in on the twin of a host: the same as on the original.
+pub(crate) fn user(host: &Host) -> String {
+    match &host.system {
+        System::Linux(linux) => linux.ssh.user.clone().unwrap_or_else(|| LINUX_USER.to_owned()),
+        System::Windows(windows) => windows.winrm.user.clone(),
+    }
+}
+
+/// How the twin of a host is reached: by loopback ports and the files of the lab.
+pub(crate) fn reached(host: &Host, port: u16, api_port: Option<u16>) -> TwinHost {
+    let windows = matches!(host.system, System::Windows(_));
+    let file = |name: &str| Some(name.into());
+    TwinHost {
+        address: Ipv4Addr::LOCALHOST,
+        port,
+        user: user(host),
+        identity: if windows { None } else { file(IDENTITY) },
+        known_hosts: if windows { None } else { file(KNOWN_HOSTS) },
+        ca: if windows { file(CA) } else { None },
+        password_file: if windows { file(&password_file(&host.name)) } else { None },
+        api_endpoint: api_port.map(|port| format!("{}:{port}", Ipv4Addr::LOCALHOST)),
+    }
+}

@@ -1,0 +1,120 @@
+//! From a host of the inventory to a session: the way that its operating system takes, retries, and the agent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use k8swin_inventory::cluster::{Host, System};
+use k8swin_protocol::{HostPath, Sha256};
+
+use crate::bootstrap;
+use crate::error::ConnectError;
+use crate::remote::Remote as _;
+use crate::secrets::Secrets;
+use crate::session::{Connection, Session};
+use crate::ssh::{self, Surroundings};
+use crate::winrm;
+
+/// The wait before the second attempt; it doubles with each further one.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+
+/// The longest wait between attempts.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// The host agent as a program file for one operating system.
+#[derive(Clone)]
+pub struct AgentBinary {
+    /// Its digest.
+    pub sha256: Sha256,
+    /// The file.
+    pub bytes: Arc<[u8]>,
+}
+
+/// How to connect. The same for all hosts.
+#[derive(Clone)]
+pub struct Options {
+    /// How long a host may take to answer, and then to log us in.
+    pub connect_timeout: Duration,
+    /// How often to try in all, at least once. Only what may pass is tried again: no answer, never a wrong key or password.
+    pub attempts: u32,
+    /// Where passwords and passphrases come from.
+    pub secrets: Arc<Secrets>,
+    /// `~/.ssh/config`; without it no such file is read. A file that is not there is an empty one.
+    pub ssh_config: Option<Utf8PathBuf>,
+    /// Told the host and the cause before another attempt.
+    pub on_retry: Arc<dyn Fn(&str, &str) + Send + Sync>,
+}
+
+/// Connects to `host` and starts the agent there; puts it there first if it is not.
+///
+/// Dropping the future at any time leaves nothing behind: a WinRM shell that was opened is deleted.
+///
+/// # Errors
+/// [`ConnectError`] tells the causes apart.
+pub async fn connect(host: &Host, agent: &AgentBinary, options: &Options) -> Result<Session, ConnectError> {
+    let path = host.os().agent(agent.sha256);
+    connect_as(host, agent, &path, options, &Surroundings::of_this_machine()).await
+}
+
+/// As [`connect`], with everything that it finds around it as a parameter.
+pub(crate) async fn connect_as(
+    host: &Host,
+    agent: &AgentBinary,
+    path: &HostPath,
+    options: &Options,
+    surroundings: &Surroundings,
+) -> Result<Session, ConnectError> {
+    let mut attempt = 1;
+    loop {
+        let error = match once(host, agent, path, options, surroundings).await {
+            Ok(session) => return Ok(session),
+            Err(error) => error,
+        };
+        if !error.is_transient() || attempt >= options.attempts {
+            return Err(error);
+        }
+        (options.on_retry)(&host.name, &error.failure().to_string());
+        tokio::time::sleep(wait_after(attempt, rand::random_range(0.5..1.5))).await;
+        attempt += 1;
+    }
+}
+
+async fn once(
+    host: &Host,
+    agent: &AgentBinary,
+    path: &HostPath,
+    options: &Options,
+    surroundings: &Surroundings,
+) -> Result<Session, ConnectError> {
+    let mut connection = match &host.system {
+        System::Linux(linux) => Connection::Ssh(ssh::connect(host, &linux.ssh, options, surroundings).await?),
+        System::Windows(windows) => Connection::WinRm(winrm::connect(host, &windows.winrm, options).await?),
+    };
+    match bootstrap::establish(&mut connection, agent, path).await {
+        Ok(greeted) => Ok(Session::new(connection, greeted, agent.sha256, path.clone())),
+        Err(error) => {
+            // The first error is the one to tell; a connection that cannot even be closed is gone anyway.
+            let _ = connection.close().await;
+            Err(error)
+        }
+    }
+}
+
+/// The wait after the attempt of that number, which is at least 1; `jitter` keeps many hosts from trying at the same time.
+fn wait_after(attempt: u32, jitter: f64) -> Duration {
+    let doubled = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)));
+    doubled.min(LONGEST_WAIT).mul_f64(jitter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_a_bound() {
+        let waits: Vec<u128> =
+            [1, 2, 3, 6, 40].map(|attempt| wait_after(attempt, 1.0).as_millis()).into_iter().collect();
+        assert_eq!(waits, [500, 1000, 2000, 10_000, 10_000]);
+        assert_eq!(wait_after(1, 1.4), Duration::from_millis(700));
+    }
+}

@@ -1,0 +1,184 @@
+//! The seam between sessions and the two ways to reach a host: start a program, and close.
+
+use k8swin_protocol::bootstrap::Bootstrap;
+use k8swin_protocol::{HostPath, Os};
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use zeroize::Zeroizing;
+
+use crate::error::{Target, TransportError};
+
+/// Bytes on their way. They may be a private key, so they are wiped.
+pub(crate) type Bytes = Zeroizing<Vec<u8>>;
+
+/// Pieces that wait in a stream before its writer has to wait.
+const QUEUE: usize = 16;
+
+/// A way to reach one host: it runs one program at a time.
+pub(crate) trait Remote: Send {
+    /// Whom it leads to.
+    fn target(&self) -> &Target;
+
+    /// The host's operating system.
+    fn os(&self) -> Os;
+
+    /// The account that needs `sudo`, if it does.
+    fn sudo_user(&self) -> Option<&str>;
+
+    /// What the bootstrap script is to read for `bootstrap`, with the agent's bytes if it is to put them.
+    fn bootstrap_input(&self, bootstrap: &Bootstrap, agent: &[u8]) -> Bytes;
+
+    /// Starts a program. The one before it has ended.
+    fn start(&mut self, program: &Program) -> impl Future<Output = Result<Running, TransportError>> + Send;
+
+    /// Ends the connection in order.
+    fn close(self) -> impl Future<Output = Result<(), TransportError>> + Send;
+}
+
+/// The programs that are ever started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// `PATH serve`.
+    Agent(HostPath),
+    /// The script that puts the agent on the host or takes it away.
+    Bootstrap,
+}
+
+/// A program that runs on a host. Dropping it ends the program.
+pub(crate) struct Running {
+    /// Its standard input; dropping the sender is the end of the stream.
+    pub(crate) stdin: mpsc::Sender<Bytes>,
+    /// Its output. [`Output::Exited`] or [`Output::Lost`] is the last.
+    pub(crate) output: mpsc::Receiver<Output>,
+    /// Ends the program when it is dropped.
+    pub(crate) guard: DropGuard,
+}
+
+/// The other side of a [`Running`] program: what a connection drives.
+pub(crate) struct Streams {
+    /// What to send.
+    pub(crate) stdin: mpsc::Receiver<Bytes>,
+    /// Where output goes.
+    pub(crate) output: mpsc::Sender<Output>,
+    /// Whether the program is to be ended.
+    pub(crate) terminate: CancellationToken,
+}
+
+impl Running {
+    /// A program and the side that drives it.
+    pub(crate) fn new() -> (Self, Streams) {
+        let (stdin, stdin_receiver) = mpsc::channel(QUEUE);
+        let (output_sender, output) = mpsc::channel(QUEUE);
+        let terminate = CancellationToken::new();
+        let running = Self { stdin, output, guard: terminate.clone().drop_guard() };
+        (running, Streams { stdin: stdin_receiver, output: output_sender, terminate })
+    }
+
+    /// Gives the program all of `input`, and collects what it says until it ends.
+    pub(crate) async fn complete(self, input: Bytes) -> Result<Ended, String> {
+        let Self { stdin, mut output, guard: _guard } = self;
+        let feed = async move {
+            // A program that ends before it has read everything says why in its output.
+            let _ = stdin.send(input).await;
+        };
+        let collect = async move {
+            let mut transcript = Transcript::default();
+            loop {
+                match output.recv().await {
+                    Some(Output::Stdout(bytes) | Output::Stderr(bytes)) => transcript.add(&bytes),
+                    Some(Output::Exited(code)) => return Ok(Ended { code, transcript }),
+                    Some(Output::Lost(cause)) => return Err(cause),
+                    None => return Err("the connection's task has ended".to_owned()),
+                }
+            }
+        };
+        let ((), ended) = tokio::join!(feed, collect);
+        ended
+    }
+}
+
+/// What a program says.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// On standard output.
+    Stdout(Bytes),
+    /// On standard error.
+    Stderr(Bytes),
+    /// It ended with this code; none when a signal ended it.
+    Exited(Option<i32>),
+    /// The connection is gone.
+    Lost(String),
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Its exit code; none when a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// What it said, both streams in the order of arrival.
+    pub(crate) transcript: Transcript,
+}
+
+impl Ended {
+    /// Exit code and words, for messages.
+    pub(crate) fn answer(&self) -> String {
+        let code = match self.code {
+            Some(code) => format!("exit code {code}"),
+            None => "ended by a signal".to_owned(),
+        };
+        match self.transcript.text() {
+            text if text.is_empty() => code,
+            text => format!("{code}: {text}"),
+        }
+    }
+}
+
+/// The first and the last of what a program says: enough for an error, however much it says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Transcript {
+    bytes: Vec<u8>,
+    skipped: bool,
+}
+
+impl Transcript {
+    const HALF: usize = 2048;
+
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        if self.bytes.len() > 2 * Self::HALF {
+            self.skipped = true;
+            self.bytes.drain(Self::HALF..self.bytes.len() - Self::HALF);
+        }
+    }
+
+    /// As text without control characters.
+    pub(crate) fn text(&self) -> String {
+        let clean = |bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            let spaced = text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c });
+            spaced.collect::<String>().trim().to_owned()
+        };
+        match self.bytes.split_at_checked(Self::HALF) {
+            Some((first, last)) if self.skipped => format!("{}\n[…]\n{}", clean(first), clean(last)),
+            _ => clean(&self.bytes),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transcript_keeps_both_ends() {
+        let mut transcript = Transcript::default();
+        transcript.add(b"first\r\n");
+        for _ in 0..1000 {
+            transcript.add(&[b'.'; 100]);
+        }
+        transcript.add(b"\nlast\x07");
+        let text = transcript.text();
+        assert!(text.starts_with("first") && text.ends_with("last") && text.contains("[…]"), "{text}");
+        assert!(text.len() < 5000);
+    }
+}
