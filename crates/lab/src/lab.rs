@@ -63,7 +63,7 @@ struct Prepared {
 
 /// How a host is reached.
 enum Access {
-    Ssh(PrivateKey),
+    Ssh(Box<PrivateKey>),
     WinRm(Security),
 }
 
@@ -119,7 +119,7 @@ impl Lab {
             let shared = Arc::clone(&host) as SharedHost;
             match access {
                 Access::Ssh(key) => {
-                    let server = ssh::Server { key, forwards: Arc::clone(&forwards) };
+                    let server = ssh::Server { key: *key, forwards: Arc::clone(&forwards) };
                     servers.spawn(ssh::serve(listener, server, shared, stop.clone()));
                 }
                 Access::WinRm(security) => {
@@ -217,7 +217,7 @@ impl Builder {
                 let key = keys::ssh_key()?;
                 self.known_hosts.push_str(&format!("[127.0.0.1]:{port} {}\n", keys::public_text(&key)?));
                 let authorized_keys = vec![keys::public_text(&self.client_key)?];
-                (Access::Ssh(key), Account { user, password: None, authorized_keys })
+                (Access::Ssh(Box::new(key)), Account { user, password: None, authorized_keys })
             }
             System::Windows(windows) => {
                 let security = match windows.winrm.transport {

@@ -192,8 +192,8 @@ mod tests {
         assert!(error.to_string().contains("K8SWIN_NO_SUCH_VARIABLE"));
         let error = resolve(&SecretSource::File("/no/such/file".into())).unwrap_err();
         assert!(error.to_string().contains("/no/such/file"));
-        // Cargo sets this one for tests.
-        assert_eq!(resolve(&SecretSource::Env("CARGO_PKG_NAME".into())).unwrap(), b"k8swin-transport");
+        let path = std::env::var("PATH").unwrap();
+        assert_eq!(resolve(&SecretSource::Env("PATH".into())).unwrap(), path.as_bytes());
     }
 
     #[test]

@@ -7,7 +7,6 @@ use k8swin_orchestrator::report::{Finding, HostStatus, HostSummary, NodeStatus, 
 use k8swin_protocol::resource::{Effect, Phase};
 use k8swin_protocol::wire;
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -95,28 +94,45 @@ struct Status<'a> {
     error: Option<Error<'a>>,
 }
 
+/// The document of commands that come to something else.
+#[derive(Default, Serialize)]
+struct Other<'a> {
+    command: &'a str,
+    result: &'static str,
+    /// The file or folder that was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a Utf8Path>,
+    /// The inventory that reaches a lab.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inventory: Option<&'a Utf8Path>,
+    /// The kubeconfig itself, which is what was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kubeconfig: Option<std::borrow::Cow<'a, str>>,
+}
+
 /// The document for a report.
-pub(crate) fn report(command: &str, report: &Report) -> Value {
+pub(crate) fn report(command: &str, report: &Report) -> String {
     let result = word(report.exit());
+    let other = Other { command, result, ..Other::default() };
     match report {
-        Report::Run(summary) => value(run(command, result, summary)),
-        Report::Plan { plan: report, explain } => value(plan(command, result, report, *explain)),
-        Report::Preflight(findings) | Report::Verify(findings) => value(Findings { command, result, findings }),
+        Report::Run(summary) => document(run(command, result, summary)),
+        Report::Plan { plan: report, explain } => document(plan(command, result, report, *explain)),
+        Report::Preflight(findings) | Report::Verify(findings) => document(Findings { command, result, findings }),
         Report::Status(hosts) => {
             let hosts = hosts.iter().map(|host| (host.host.as_str(), status(host))).collect();
-            value(Statuses { command, result, hosts })
+            document(Statuses { command, result, hosts })
         }
         Report::Kubeconfig(config) => {
-            json!({ "command": command, "result": result, "kubeconfig": String::from_utf8_lossy(config.expose()) })
+            document(Other { kubeconfig: Some(String::from_utf8_lossy(config.expose())), ..other })
         }
-        Report::Written { path, .. } => json!({ "command": command, "result": result, "path": path }),
-        Report::Text(_) | Report::Ended => json!({ "command": command, "result": result }),
+        Report::Written { path, .. } => document(Other { path: Some(path), ..other }),
+        Report::Text(_) | Report::Ended => document(other),
     }
 }
 
 /// The document for a command that failed as a whole.
-pub(crate) fn failure(command: &str, failure: &Failure) -> Value {
-    let inventory = failure
+pub(crate) fn failure(command: &str, failure: &Failure) -> String {
+    let inventory: Vec<_> = failure
         .inventory
         .iter()
         .map(|error| InventoryError {
@@ -127,16 +143,18 @@ pub(crate) fn failure(command: &str, failure: &Failure) -> Value {
             remedy: error.remedy.as_deref(),
         })
         .collect();
-    let message = failure.message.lines().next().unwrap_or_default().to_owned();
     // The excerpts of an inventory's errors are for people; here each error stands for itself.
-    let message = if failure.inventory.is_empty() { failure.message.clone() } else { message };
+    let message = match failure.message.split_once('\n') {
+        Some((first, _)) if !inventory.is_empty() => first.to_owned(),
+        _ => failure.message.clone(),
+    };
     let error = Some(Error { message, hint: failure.hint.as_deref(), inventory });
-    value(Run { command, result: "failed", error, findings: failure.findings.iter().collect(), ..Run::default() })
+    document(Run { command, result: "failed", error, findings: failure.findings.iter().collect(), ..Run::default() })
 }
 
 /// The document of a lab that is ready.
-pub(crate) fn ready(inventory: &Utf8Path) -> Value {
-    json!({ "command": "lab", "result": "ok", "inventory": inventory })
+pub(crate) fn ready(inventory: &Utf8Path) -> String {
+    document(Other { command: "lab", result: "ok", inventory: Some(inventory), ..Other::default() })
 }
 
 fn word(exit: Exit) -> &'static str {
@@ -218,56 +236,76 @@ fn milliseconds(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn value(document: impl Serialize) -> Value {
+fn document(document: impl Serialize) -> String {
     #[expect(clippy::expect_used, reason = "the documents are structs and maps with text keys, which JSON can hold")]
-    serde_json::to_value(document).expect("documents are JSON")
+    let mut text = serde_json::to_string_pretty(&document).expect("documents are JSON");
+    text.push('\n');
+    text
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::render::samples;
 
+    fn read(document: &str) -> Value {
+        serde_json::from_str(document).unwrap()
+    }
+
     #[test]
     fn a_good_run() {
-        insta::assert_json_snapshot!(report("up", &Report::Run(samples::good_run())));
+        insta::assert_snapshot!(report("up", &Report::Run(samples::good_run())));
     }
 
     #[test]
     fn a_run_with_failures() {
-        insta::assert_json_snapshot!(report("rehearse", &Report::Run(samples::bad_run())));
+        insta::assert_snapshot!(report("rehearse", &Report::Run(samples::bad_run())));
     }
 
     #[test]
     fn a_plan() {
-        insta::assert_json_snapshot!(report("plan", &Report::Plan { plan: samples::plan(), explain: true }));
-        let short = report("plan", &Report::Plan { plan: samples::plan(), explain: false }).to_string();
+        insta::assert_snapshot!(report("plan", &Report::Plan { plan: samples::plan(), explain: true }));
+        let short = report("plan", &Report::Plan { plan: samples::plan(), explain: false });
         assert!(!short.contains("systemctl"));
     }
 
     #[test]
     fn findings() {
-        insta::assert_json_snapshot!(report("preflight", &Report::Preflight(samples::findings())));
+        insta::assert_snapshot!(report("preflight", &Report::Preflight(samples::findings())));
     }
 
     #[test]
     fn statuses() {
-        insta::assert_json_snapshot!(report("status", &Report::Status(samples::status())));
+        insta::assert_snapshot!(report("status", &Report::Status(samples::status())));
+    }
+
+    #[test]
+    fn files_and_kubeconfigs() {
+        let written = Report::Written { path: "inventory.toml".into(), text: "for people".into() };
+        let config = Report::Kubeconfig(k8swin_protocol::SecretBytes::new("apiVersion: v1\n"));
+        insta::assert_snapshot!(
+            report("init", &written) + &report("kubeconfig", &config) + &ready("lab/inventory.toml".into())
+        );
     }
 
     #[test]
     fn an_invalid_inventory() {
         let errors = k8swin_inventory::parse("schema = 1\nbogus = 2\n", "inventory.toml".into()).unwrap_err();
-        let mut document = failure("up", &errors.into());
-        let inventory = document["error"]["inventory"].take();
-        assert!(inventory.as_array().unwrap().iter().any(|error| error["line"] == 2 && error["key"] == "bogus"));
-        insta::assert_json_snapshot!(document);
+        let document = read(&failure("up", &errors.into()));
+        assert_eq!(document["command"], "up");
+        assert_eq!(document["result"], "failed");
+        assert_eq!(document["hosts"], Value::Object(serde_json::Map::new()));
+        assert_eq!(document["error"]["message"], "the inventory is not valid");
+        let errors = document["error"]["inventory"].as_array().unwrap();
+        assert!(errors.iter().any(|error| error["line"] == 2 && error["key"] == "bogus"), "{errors:?}");
     }
 
     #[test]
     fn a_run_that_preflight_stopped() {
         let stopped = k8swin_orchestrator::RunError::Preflight(samples::findings());
-        let document = failure("up", &stopped.into());
+        let document = read(&failure("up", &stopped.into()));
         assert_eq!(document["result"], "failed");
         assert_eq!(document["findings"][1]["check"], "disk-space");
         assert!(document["error"]["hint"].as_str().unwrap().contains("--ignore"));

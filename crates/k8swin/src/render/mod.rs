@@ -31,7 +31,7 @@ pub(crate) fn result(context: &Context, command: &str, result: &Result<Report, F
                 Ok(report) => json::report(command, report),
                 Err(failure) => json::failure(command, failure),
             };
-            print(format!("{document:#}\n").as_bytes())
+            print(document.as_bytes())
         }
         Ok(Report::Kubeconfig(config)) => print(config.expose()),
         Ok(Report::Written { text, .. }) => {
@@ -48,7 +48,7 @@ pub(crate) fn result(context: &Context, command: &str, result: &Result<Report, F
 
 /// Says that a lab is ready.
 pub(crate) fn ready(context: &Context, inventory: &Utf8Path) -> io::Result<()> {
-    if context.json() { print(format!("{:#}\n", json::ready(inventory)).as_bytes()) } else { print(b"ready\n") }
+    if context.json() { print(json::ready(inventory).as_bytes()) } else { print(b"ready\n") }
 }
 
 /// One message for people.

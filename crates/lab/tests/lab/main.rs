@@ -1,6 +1,9 @@
-//! Labs, seen by real clients: OpenSSH, libssh2 and TLS. WinRM has tests of its own.
+//! Labs, seen by real clients: OpenSSH, libssh2, winrm-rs and TLS.
+
+#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod common;
 mod kubernetes_api;
 mod ssh;
 mod twin;
+mod winrm;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ssh2::{BlockDirections, Channel};
-use tokio::io::Interest;
+use tokio::io::{Interest, Ready};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -133,10 +133,11 @@ impl Driver {
                     (Ok(_), None) => {}
                 },
                 ready = socket.ready(Interest::READABLE | Interest::WRITABLE) => {
-                    if ready.map_err(|error| error.to_string())?.is_readable() {
+                    let ready = ready.map_err(|error| error.to_string())?;
+                    if ready.is_readable() {
                         heard = Instant::now();
                     }
-                    match self.step_when_ready(&socket)? {
+                    match self.step_when_ready(&socket, ready)? {
                         Step::Ended => return Ok(()),
                         Step::Moved => self.hand_out(output),
                         Step::Idle => {}
@@ -157,15 +158,22 @@ impl Driver {
 
     /// A step within the socket's readiness, which is taken back when there was nothing to do. Both directions are taken
     /// back: whichever libssh2 waits for, it has found the socket not ready in that direction, and is told of the change.
-    fn step_when_ready(&mut self, socket: &TcpStream) -> Result<Step, String> {
+    /// `try_io` knows single directions only (it ignores a combination), hence one within the other.
+    fn step_when_ready(&mut self, socket: &TcpStream, ready: Ready) -> Result<Step, String> {
         let mut step = Ok(Step::Idle);
-        let _ = socket.try_io(Interest::READABLE | Interest::WRITABLE, || {
+        let mut run = || {
             step = self.step();
             match step {
                 Ok(Step::Idle) => Err(io::Error::from(io::ErrorKind::WouldBlock)),
                 _ => Ok(()),
             }
-        });
+        };
+        let _ = match (ready.is_readable(), ready.is_writable()) {
+            (true, true) => socket.try_io(Interest::READABLE, || socket.try_io(Interest::WRITABLE, run)),
+            (true, false) => socket.try_io(Interest::READABLE, run),
+            (false, true) => socket.try_io(Interest::WRITABLE, run),
+            (false, false) => run(),
+        };
         step.map_err(|error| error.to_string())
     }
 

@@ -351,7 +351,7 @@ async fn jump_hosts_lead_to_the_host() {
     let agent = agent(1 << 20);
     let mut session = server.connect_with(ssh, &agent, &options(), Surroundings::default()).await.unwrap();
     assert!(session.put_agent());
-    echoes(&mut session, &"far away ".repeat(50_000)).await;
+    echoes(&mut session, &"far-away".repeat(50_000)).await;
     session.close(AgentFate::Keep).await.unwrap();
 }
 
