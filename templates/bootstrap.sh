@@ -1,12 +1,12 @@
 # Puts the agent on a Linux host, or takes it away. Reads `put|remove SHA256 PATH` and, after it, the program's bytes.
 set -eu
-umask 077
 read -r verb sum path
 folder=${path%/*}
 case $verb in
 put)
+  umask 022
   mkdir -p "$folder"
-  chmod 755 "$folder"
+  umask 077
   cat > "$path.$$"
   [ "$(sha256sum < "$path.$$")" = "$sum  -" ] || { rm -f "$path.$$"; echo "sha256 of the upload differs" >&2; exit 65; }
   chmod 755 "$path.$$"

@@ -62,8 +62,9 @@ impl<R: Resource + Serialize + DeserializeOwned> Ledger<R> {
         }
         let bytes = host.read_file(&path)?;
         let unreadable = |answer: String| {
-            PlatformError::new(format!("read {path}"), answer)
-                .with_hint("use the version of k8swin that wrote it, or remove the file by hand to disown what it lists")
+            PlatformError::new(format!("read {path}"), answer).with_hint(
+                "use the version of k8swin that wrote it, or remove the file by hand to disown what it lists",
+            )
         };
         let ledger: Self =
             serde_json::from_slice(bytes.expose()).map_err(|error| unreadable(format!("not a ledger: {error}")))?;

@@ -1,6 +1,6 @@
 //! The host agent: facts, and check, apply and remove of resources, for real and simulated hosts alike.
 //!
-//! [`serve`] is the one loop. It runs on a [`Host`]: Linux or Windows, real ([`host`]) or [`simulated`].
+//! [`serve`] is the one loop. It runs on a [`Host`]: Linux or Windows, real ([`platform::this_host`]) or [`simulated`].
 
 mod blobs;
 mod engine;

@@ -62,7 +62,7 @@ pub enum Progress {
         /// The tarball's name.
         file: String,
     },
-    /// The digest of a file is computed, because it is new or has changed.
+    /// The digest of a large file is computed, because it is new or has changed.
     Hashing {
         /// The file.
         file: Utf8PathBuf,

@@ -55,7 +55,6 @@ fn folders(plan: &mut Plan<'_>) {
     for path in paths::cni_configuration().parent().into_iter().chain([paths::cni_configuration()]) {
         plan.directory(path, Protection::Public);
     }
-    plan.directory(os.state(), Protection::Secret);
     plan.data_directory(paths::kubelet_state(os), Protection::Public);
     if plan.host.is_control_plane() {
         plan.directory(paths::pki(os, "etcd"), Protection::Secret);

@@ -58,7 +58,7 @@ fn folders(plan: &mut Plan<'_>) {
         plan.directory(path, Protection::Secret);
     }
     plan.directory(os.bin(), Protection::Public);
-    for path in [os.etc(), os.pki(), os.state()] {
+    for path in [os.etc(), os.pki()] {
         plan.directory(path, Protection::Secret);
     }
     plan.data_directory(paths::kubelet_state(os), Protection::Secret);

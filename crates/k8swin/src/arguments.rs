@@ -119,123 +119,77 @@ pub(crate) enum Command {
     ///
     /// The inventory lists the hosts and what is needed to reach them. Without host options, and on a terminal, `init`
     /// asks. The file explains itself by its comments. An existing file is left alone unless --force is given.
-    ///
-    /// Example:
-    ///
-    ///   k8swin init --linux lin01=10.5.6.215,control-plane --windows "win01=10.5.6.216,Ethernet 2"
-    #[command(verbatim_doc_comment)]
+    #[command(
+        after_long_help = "Example:\n  k8swin init --linux lin01=10.5.6.215,control-plane --windows \"win01=10.5.6.216,Ethernet 2\""
+    )]
     Init(Init),
 
     /// Look whether the hosts are fit for the cluster; change nothing.
     ///
     /// Connects to all hosts, gathers facts and judges them. Every finding has a stable name and, where something is
     /// wrong, a remedy. `up` does the same first and refuses while there are errors.
-    ///
-    /// Example:
-    ///
-    ///   k8swin preflight
-    #[command(verbatim_doc_comment)]
+    #[command(after_long_help = "Example:\n  k8swin preflight")]
     Preflight(Preflight),
 
     /// Show what `up` would change; change nothing.
     ///
     /// Lists each difference between the hosts and the inventory, by phase. With --explain it adds the commands by
     /// which you would make the same change by hand.
-    ///
-    /// Example:
-    ///
-    ///   k8swin plan --explain
-    #[command(verbatim_doc_comment)]
+    #[command(after_long_help = "Example:\n  k8swin plan --explain")]
     Plan(Plan),
 
     /// Build the cluster, or bring it back to what the inventory says.
     ///
     /// Changes what differs and nothing else: a second run finds nothing to do. After a failure or Ctrl-C the same
     /// command goes on where it stopped. One failing host does not stop the others.
-    ///
-    /// Example:
-    ///
-    ///   k8swin up inventory.toml --log-file up.log
-    #[command(verbatim_doc_comment)]
+    #[command(after_long_help = "Example:\n  k8swin up inventory.toml --log-file up.log")]
     Up(Up),
 
     /// Show how much of each host is as desired, and the state of its node.
-    ///
-    /// Example:
-    ///
-    ///   k8swin status -o json
-    #[command(verbatim_doc_comment)]
+    #[command(after_long_help = "Example:\n  k8swin status -o json")]
     Status(Inventory),
 
     /// Prove that the cluster works: nodes, pods, routes, services.
     ///
     /// Asks the API server for the nodes, runs pods and reaches them, and leaves nothing behind.
-    ///
-    /// Example:
-    ///
-    ///   k8swin verify
-    #[command(verbatim_doc_comment)]
+    #[command(after_long_help = "Example:\n  k8swin verify")]
     Verify(Inventory),
 
     /// Take the cluster apart: remove what k8swin made, and nothing else.
     ///
     /// Removes services, files, keys, routes and networks that k8swin made, newest first, and the cluster's data with
     /// them. Installed Windows features stay. Asks for the cluster's name first, unless --yes is given.
-    ///
-    /// Example:
-    ///
-    ///   k8swin reset inventory.toml
-    #[command(verbatim_doc_comment)]
+    #[command(after_long_help = "Example:\n  k8swin reset inventory.toml")]
     Reset(Reset),
 
     /// Print the administrator's kubeconfig, or merge it into yours.
     ///
     /// A kubeconfig holds a private key: files are written for you only (mode 0600).
-    ///
-    /// Examples:
-    ///
-    ///   k8swin kubeconfig --out demo.conf
-    ///   k8swin kubeconfig --merge --context demo
-    #[command(verbatim_doc_comment)]
+    #[command(
+        after_long_help = "Examples:\n  k8swin kubeconfig --out demo.conf\n  k8swin kubeconfig --merge --context demo"
+    )]
     Kubeconfig(Kubeconfig),
 
     /// Run `up` against simulated twins of the inventory's hosts, on this machine only.
     ///
     /// The twins speak real SSH and WinRM on 127.0.0.1 and run the real agent on a simulated system. Nothing else is
     /// needed: no host is contacted, nothing is downloaded, no password is asked for.
-    ///
-    /// Example:
-    ///
-    ///   k8swin rehearse inventory.toml
-    #[command(verbatim_doc_comment)]
+    #[command(after_long_help = "Example:\n  k8swin rehearse inventory.toml")]
     Rehearse(Rehearse),
 
     /// Keep simulated twins of the inventory's hosts running, for any command or client.
     ///
     /// DIR/inventory.toml reaches the twins; DIR/hosts/NAME.json is the state of each, rewritten as it changes. Prints
     /// `ready` when all listen, and ends on Ctrl-C or SIGTERM.
-    ///
-    /// Example:
-    ///
-    ///   k8swin lab inventory.toml --out lab &
-    ///   k8swin up lab/inventory.toml
-    #[command(verbatim_doc_comment)]
+    #[command(after_long_help = "Example:\n  k8swin lab inventory.toml --out lab &\n  k8swin up lab/inventory.toml")]
     Lab(Lab),
 
     /// Print completions for a shell.
-    ///
-    /// Example:
-    ///
-    ///   k8swin completions bash > /etc/bash_completion.d/k8swin
-    #[command(verbatim_doc_comment)]
+    #[command(after_long_help = "Example:\n  k8swin completions bash > /etc/bash_completion.d/k8swin")]
     Completions(Completions),
 
     /// Print the manual page, or write all pages into a folder.
-    ///
-    /// Example:
-    ///
-    ///   k8swin man --out /usr/local/share/man/man1
-    #[command(verbatim_doc_comment)]
+    #[command(after_long_help = "Example:\n  k8swin man --out /usr/local/share/man/man1")]
     Man(Man),
 }
 
@@ -491,8 +445,9 @@ mod tests {
     #[test]
     fn every_command_has_an_example() {
         for command in Cli::command().get_subcommands() {
-            let help = command.get_long_about().unwrap_or_else(|| panic!("{} has no long help", command.get_name()));
-            assert!(help.to_string().contains("Example"), "{}", command.get_name());
+            let example = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+            assert!(example.contains(&format!("\n  k8swin {}", command.get_name())), "{}", command.get_name());
+            assert!(command.get_about().is_some());
         }
     }
 

@@ -1,17 +1,18 @@
-//! Ctrl-C and SIGTERM: the first ends the work cleanly, the second ends the program.
+//! Ctrl-C and SIGTERM end the work cleanly; Ctrl-C after that ends the program.
 
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Exit;
 use crate::render::{self, style::Palette};
 
-/// Cancels `cancel` at the first signal, and ends the program at the second.
+/// Cancels `cancel` at the first signal, and ends the program at once at a Ctrl-C after it. A second SIGTERM does
+/// nothing: `timeout` sends two for one, and whoever means it has SIGKILL.
 pub(crate) fn watch(cancel: CancellationToken, palette: Palette) {
     tokio::spawn(async move {
         signal().await;
         cancel.cancel();
-        render::message(&palette.yellow("interrupted: ending cleanly; once more ends at once"));
-        signal().await;
+        render::message(&palette.yellow("interrupted: ending cleanly; Ctrl-C ends at once"));
+        ctrl_c().await;
         std::process::exit(i32::from(Exit::Interrupted.code()));
     });
 }

@@ -73,7 +73,9 @@ pub(crate) fn merge(own: &str, ours: &[u8], name: &str) -> Result<SecretBytes, M
         }
     }
     config.insert("current-context".to_owned(), name.into());
-    serde_saphyr::to_string(&own)
+    // Keys as one line each, as kubectl writes them, not as folded blocks.
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    serde_saphyr::to_string_with_options(&own, options)
         .map(|text| SecretBytes::new(text.into_bytes()))
         .map_err(|error| MergeError::Unwritable(error.to_string()))
 }
@@ -174,6 +176,14 @@ users:
     #[test]
     fn what_the_user_has_is_kept() {
         insta::assert_snapshot!(merged(OWN, "demo"));
+    }
+
+    #[test]
+    fn long_keys_stay_on_one_line() {
+        let key = "S0VZ".repeat(600);
+        let text = merge("", OURS.replace("S0VZ", &key).as_bytes(), "demo").unwrap();
+        let line = format!("    client-key-data: {key}");
+        assert!(std::str::from_utf8(text.expose()).unwrap().lines().any(|found| found == line));
     }
 
     #[test]

@@ -226,6 +226,7 @@ impl Builder {
                 };
                 let password = SecretBytes::new(keys::password());
                 self.directory.write_secret(&twin::password_file(&host.name), &password)?;
+                let user = twin::without_domain(&user).to_owned();
                 (Access::WinRm(security), Account { user, password: Some(password), authorized_keys: Vec::new() })
             }
         };
@@ -240,7 +241,7 @@ impl Builder {
         let machine = Arc::new(Machine {
             name: host.name.clone(),
             os: host.os(),
-            user: account.user.clone(),
+            user: twin::user(host),
             simulated: simulated.clone(),
             agent: Bytes::from(directory::agent(host.os())),
             state,

@@ -39,6 +39,11 @@ pub(crate) fn user(host: &Host) -> String {
     }
 }
 
+/// The name of an account without its domain, which a simulated host does not check.
+pub(crate) fn without_domain(user: &str) -> &str {
+    user.rsplit('\\').next().unwrap_or(user)
+}
+
 /// How the twin of a host is reached: by loopback ports and the files of the lab.
 pub(crate) fn reached(host: &Host, port: u16, api_port: Option<u16>) -> TwinHost {
     let windows = matches!(host.system, System::Windows(_));

@@ -1,5 +1,7 @@
 //! A conversation with one host's agent: requests, their events and answers, and blobs.
 
+use std::time::Duration;
+
 use k8swin_protocol::SecretBytes;
 use k8swin_protocol::resource::{Blob, ResourceId};
 use k8swin_protocol::wire::{
@@ -13,6 +15,9 @@ use crate::blob::BlobSource;
 
 /// How many pieces of a blob are on their way at once: enough to fill a line of 50 ms with the next piece always ready.
 const PIECES_IN_FLIGHT: u64 = 8;
+
+/// How long an idle agent may take to clear its staging folder.
+const GOODBYE: Duration = Duration::from_secs(3);
 
 /// zstd's level for blobs: faster than a gigabit line on one core.
 const COMPRESSION: i32 = 3;
@@ -67,12 +72,14 @@ pub(crate) struct AgentSession {
     transport: k8swin_transport::Session,
     cancel: CancellationToken,
     next_id: u64,
+    /// Requests without an answer yet: after Ctrl-C the agent may still be at work on one.
+    unanswered: u64,
 }
 
 impl AgentSession {
     /// Takes over a connection whose agent has said hello.
     pub(crate) fn new(transport: k8swin_transport::Session, cancel: CancellationToken) -> Self {
-        Self { transport, cancel, next_id: 1 }
+        Self { transport, cancel, next_id: 1, unanswered: 0 }
     }
 
     /// Whether this session put the agent on the host.
@@ -80,8 +87,21 @@ impl AgentSession {
         self.transport.put_agent()
     }
 
-    /// Ends the conversation and the connection.
-    pub(crate) async fn close(self, agent: AgentFate) -> Result<(), TransportError> {
+    /// Ends the conversation and the connection. An agent that is idle is told, so that it clears its staging folder;
+    /// one that is at work finds its output closed after the resource in hand, and keeps what was staged for the next run.
+    pub(crate) async fn close(mut self, agent: AgentFate) -> Result<(), TransportError> {
+        if self.unanswered == 0 {
+            let line = wire::encode(&ToAgent { id: self.next_id, request: Request::Bye });
+            let goodbye = async {
+                self.transport.send(line).await?;
+                self.transport.receive().await
+            };
+            match tokio::time::timeout(GOODBYE, goodbye).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::debug!(error = %error.failure(), "the agent is gone"),
+                Err(_) => tracing::debug!("the agent does not answer the goodbye"),
+            }
+        }
         self.transport.close(agent).await
     }
 
@@ -178,7 +198,11 @@ impl AgentSession {
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(SessionError::Cancelled),
-            sent = self.transport.send(line) => sent.map(|()| id).map_err(SessionError::Lost),
+            sent = self.transport.send(line) => {
+                sent.map_err(SessionError::Lost)?;
+                self.unanswered += 1;
+                Ok(id)
+            }
         }
     }
 
@@ -188,13 +212,17 @@ impl AgentSession {
             () = self.cancel.cancelled() => return Err(SessionError::Cancelled),
             line = self.transport.receive() => line.map_err(SessionError::Lost)?,
         };
-        wire::decode(&line).map_err(|error| {
+        let message = wire::decode(&line).map_err(|error| {
             SessionError::Refused(Failure {
                 attempted: "read the agent's answer".to_owned(),
                 answer: error.to_string(),
                 hint: None,
             })
-        })
+        })?;
+        if matches!(message, FromAgent::Reply { .. } | FromAgent::Failed { .. }) {
+            self.unanswered = self.unanswered.saturating_sub(1);
+        }
+        Ok(message)
     }
 }
 

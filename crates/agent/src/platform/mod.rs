@@ -12,7 +12,21 @@ use k8swin_protocol::resource::{FeatureName, FirewallRule, PauseImage, Transpare
 use k8swin_protocol::wire::Failure;
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+mod linux_facts;
+#[cfg(target_os = "linux")]
+mod linux_files;
+#[cfg(target_os = "linux")]
+mod linux_kube;
+#[cfg(target_os = "linux")]
+mod linux_network;
+#[cfg(target_os = "linux")]
+mod program;
 mod types;
+#[cfg(windows)]
+mod windows;
 
 pub use types::{
     AccessList, Activity, DockerNetworkState, Executable, FeatureState, FileKind, ForwardDirection, ForwardRule, Image,
@@ -468,6 +482,20 @@ pub enum Host {
     Linux(Box<dyn LinuxPlatform + Send>),
     /// A Windows host.
     Windows(Box<dyn WindowsPlatform + Send>),
+}
+
+/// The host that this program runs on.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn this_host() -> Host {
+    Host::Linux(Box::new(linux::LinuxHost::default()))
+}
+
+/// The host that this program runs on.
+#[cfg(windows)]
+#[must_use]
+pub fn this_host() -> Host {
+    Host::Windows(Box::new(windows::WindowsHost::default()))
 }
 
 /// The adapter that carries `address`.

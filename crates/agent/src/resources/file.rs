@@ -30,12 +30,7 @@ pub(crate) fn lacks_bytes(file: &File, host: &mut (impl Platform + ?Sized)) -> R
 }
 
 /// Whether a file with that digest and size lies at `path`.
-pub(crate) fn lies_at(
-    path: &HostPath,
-    sha256: Sha256,
-    size: u64,
-    host: &mut (impl Platform + ?Sized),
-) -> Result<bool> {
+pub(crate) fn lies_at(path: &HostPath, sha256: Sha256, size: u64, host: &mut (impl Platform + ?Sized)) -> Result<bool> {
     Ok(match host.stat(path)? {
         Some(stat) if stat.kind == FileKind::File && stat.size == size => host.hash_file(path)? == sha256,
         _ => false,

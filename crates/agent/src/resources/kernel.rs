@@ -75,12 +75,7 @@ pub(super) fn apply_sysctl(sysctl: &Sysctl, host: Host<'_>) -> Result<()> {
     if same(&value, &sysctl.value) { Ok(()) } else { host.set_sysctl(&sysctl.key, &sysctl.value) }
 }
 
-pub(super) fn take_back_sysctl(
-    sysctl: &Sysctl,
-    host: Host<'_>,
-    prior: &FilePrior,
-    value: Option<&str>,
-) -> Result<()> {
+pub(super) fn take_back_sysctl(sysctl: &Sysctl, host: Host<'_>, prior: &FilePrior, value: Option<&str>) -> Result<()> {
     file::restore(&sysctl_file(sysctl), host, prior)?;
     match (value, host.sysctl(&sysctl.key)?) {
         (Some(before), Some(now)) if !same(before, &now) => host.set_sysctl(&sysctl.key, before.trim()),

@@ -1,8 +1,6 @@
 //! Which code carries out each Linux resource.
 
-use k8swin_protocol::resource::{
-    CheckOutcome, File, HostResources, LinuxResource as Kind, Planned, ResourceId,
-};
+use k8swin_protocol::resource::{CheckOutcome, File, HostResources, LinuxResource as Kind, Planned, ResourceId};
 use k8swin_protocol::wire::{KubeAnswer, KubeCall};
 use k8swin_protocol::{HostPath, Sha256};
 
@@ -99,7 +97,9 @@ impl Resource for Kind {
 
     fn take_back(&self, host: &mut Self::Platform, prior: &Prior, removal: Removal) -> Result<()> {
         match (self, prior) {
-            (Kind::Directory(directory), Prior::Directory(prior)) => directory::take_back(directory, host, prior.as_ref()),
+            (Kind::Directory(directory), Prior::Directory(prior)) => {
+                directory::take_back(directory, host, prior.as_ref())
+            }
             (Kind::File(file), Prior::File(prior)) => file::restore(&file.path, host, prior),
             (Kind::KernelModule(module), Prior::KernelModule { file, loaded }) => {
                 kernel::take_back_module(module, host, file, *loaded)

@@ -110,11 +110,24 @@ pub(crate) enum Prior {
     Nothing,
     Directory(Option<Permissions>),
     File(FilePrior),
-    KernelModule { file: FilePrior, loaded: bool },
-    Sysctl { file: FilePrior, value: Option<String> },
-    Unit { file: FilePrior, enabled: bool, active: bool },
+    KernelModule {
+        file: FilePrior,
+        loaded: bool,
+    },
+    Sysctl {
+        file: FilePrior,
+        value: Option<String>,
+    },
+    Unit {
+        file: FilePrior,
+        enabled: bool,
+        active: bool,
+    },
     Routes(Vec<SystemRoute>),
-    ForwardRules { from: bool, to: bool },
+    ForwardRules {
+        from: bool,
+        to: bool,
+    },
     Node(Option<NodePrior>),
     Network(NetworkPrior),
     Addresses(Vec<Ipv4Net>),

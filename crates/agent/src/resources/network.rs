@@ -119,9 +119,8 @@ fn addresses(adapter: &str, host: Host<'_>) -> Result<Option<Vec<Ipv4Net>>> {
 }
 
 fn wanted(address: &AdapterAddress) -> Result<Ipv4Net> {
-    Ipv4Net::new(address.address, address.prefix).map_err(|error| {
-        PlatformError::new(format!("read {}/{}", address.address, address.prefix), error.to_string())
-    })
+    Ipv4Net::new(address.address, address.prefix)
+        .map_err(|error| PlatformError::new(format!("read {}/{}", address.address, address.prefix), error.to_string()))
 }
 
 fn restorable(name: &str, before: &DockerNetworkState) -> Result<TransparentNetwork> {

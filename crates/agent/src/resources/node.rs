@@ -52,12 +52,7 @@ pub(super) fn apply(node: &NodeObject, host: Host<'_>) -> Result<()> {
     converge(&node.name, Some(node.pod_cidr), labels, node.schedulable, host)
 }
 
-pub(super) fn take_back(
-    node: &NodeObject,
-    host: Host<'_>,
-    prior: Option<&NodePrior>,
-    removal: Removal,
-) -> Result<()> {
+pub(super) fn take_back(node: &NodeObject, host: Host<'_>, prior: Option<&NodePrior>, removal: Removal) -> Result<()> {
     let name = &node.name;
     match (get(name, host)?, prior) {
         (KubeOutcome::NotFound, None) => Ok(()),
@@ -125,7 +120,10 @@ fn converge(
             spec.insert("podCIDR".into(), pod_cidr.to_string().into());
         }
         let patch = json!({ "metadata": { "labels": labels }, "spec": spec });
-        return done(&format!("change node {name}"), host.kube(&KubeOperation::PatchNode { name: name.into(), patch })?);
+        return done(
+            &format!("change node {name}"),
+            host.kube(&KubeOperation::PatchNode { name: name.into(), patch })?,
+        );
     }
     if found.is_some() {
         delete(name, host)?;

@@ -6,8 +6,7 @@ use k8swin_protocol::resource::{CheckOutcome, ServiceProgram, WindowsService};
 
 use super::{Context, Prior, ServicePrior, absent, restart};
 use crate::platform::{
-    FileKind, InstalledService, PlatformError, Result, ServiceDefinition, ServiceImage, StartMode,
-    WindowsPlatform,
+    FileKind, InstalledService, PlatformError, Result, ServiceDefinition, ServiceImage, StartMode, WindowsPlatform,
 };
 
 type Host<'a> = &'a mut (dyn WindowsPlatform + Send);

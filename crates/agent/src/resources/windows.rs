@@ -1,8 +1,6 @@
 //! Which code carries out each Windows resource.
 
-use k8swin_protocol::resource::{
-    CheckOutcome, File, HostResources, Planned, ResourceId, WindowsResource as Kind,
-};
+use k8swin_protocol::resource::{CheckOutcome, File, HostResources, Planned, ResourceId, WindowsResource as Kind};
 use k8swin_protocol::wire::{KubeAnswer, KubeCall};
 use k8swin_protocol::{HostPath, Sha256};
 
@@ -110,11 +108,15 @@ impl Resource for Kind {
 
     fn take_back(&self, host: &mut Self::Platform, prior: &Prior, _removal: Removal) -> Result<()> {
         match (self, prior) {
-            (Kind::Directory(directory), Prior::Directory(prior)) => directory::take_back(directory, host, prior.as_ref()),
+            (Kind::Directory(directory), Prior::Directory(prior)) => {
+                directory::take_back(directory, host, prior.as_ref())
+            }
             (Kind::File(file), Prior::File(prior)) => file::restore(&file.path, host, prior),
             (Kind::Feature(_), Prior::Nothing) => Ok(()),
             (Kind::TransparentNetwork(network), Prior::Network(prior)) => network::take_back(network, host, prior),
-            (Kind::AdapterAddress(address), Prior::Addresses(prior)) => network::take_back_address(address, host, prior),
+            (Kind::AdapterAddress(address), Prior::Addresses(prior)) => {
+                network::take_back_address(address, host, prior)
+            }
             (Kind::Forwarding(_), Prior::Forwarding(prior)) => forwarding::take_back(host, prior),
             (Kind::ServiceAdapter(adapter), Prior::Nothing) => service_adapter::take_back(adapter, host),
             (Kind::Route(route), Prior::Routes(routes)) => route::take_back(route, host, routes),

@@ -77,8 +77,7 @@ pub(super) fn install(machine: &mut Machine) {
         persistent: true,
     });
     for name in ["docker", "ssh", "systemd-networkd"] {
-        let unit =
-            Unit { loaded: None, enabled: true, activity: Activity::Active, start: 0, journal: Vec::new() };
+        let unit = Unit { loaded: None, enabled: true, activity: Activity::Active, start: 0, journal: Vec::new() };
         machine.linux.units.insert(name.into(), unit);
     }
     reset_kernel(machine);
@@ -194,9 +193,7 @@ pub(super) fn restart(machine: &mut Machine, name: &str) -> Result<Option<Proces
     };
     let file = UnitFile::parse(&text);
     for required in &file.requires {
-        let missing = || {
-            PlatformError::new(format!("start {name}"), format!("Unit {required}.service not found."))
-        };
+        let missing = || PlatformError::new(format!("start {name}"), format!("Unit {required}.service not found."));
         let unit = machine.linux.units.get(required).ok_or_else(missing)?;
         if unit.activity != Activity::Active {
             restart(machine, required)?;

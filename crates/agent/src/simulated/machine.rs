@@ -259,11 +259,11 @@ impl Machine {
     /// Writes a file with the folders above it, as the bootstrap does.
     pub(super) fn place(&mut self, path: &HostPath, bytes: &[u8], protection: Protection) -> Result<()> {
         self.disk(&format!("write {path}"))?;
-        let top = self.os().bin().parent().filter(|top| !self.files.exists(top));
+        let top = self.os().bin().parent().filter(|top| self.os() == Os::Windows && !self.files.exists(top));
         if let Some(parent) = path.parent() {
             self.files.ensure_folder(&parent);
         }
-        // The bootstrap scripts close the topmost folder to others when they make it.
+        // What lies below C:\ can otherwise be written to by every user, so the script closes the topmost folder.
         if let Some(top) = top.filter(|top| self.files.exists(top)) {
             self.files.set_permissions(&top, Permissions::secret_directory(self.os()))?;
         }
@@ -302,10 +302,8 @@ impl Machine {
     }
 
     pub(super) fn docker(&self, version: &str, cgroup_driver: &str) -> Option<Docker> {
-        let network = |network: &DockerNetworkState| DockerNetwork {
-            driver: network.driver.clone(),
-            subnet: network.subnet,
-        };
+        let network =
+            |network: &DockerNetworkState| DockerNetwork { driver: network.driver.clone(), subnet: network.subnet };
         (!self.faults.no_docker).then(|| Docker {
             version: self.faults.docker_version.clone().unwrap_or_else(|| version.to_owned()),
             running: true,

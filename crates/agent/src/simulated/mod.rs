@@ -32,7 +32,6 @@ pub type MutationHook = Arc<dyn Fn(&str) -> Result<()> + Send + Sync>;
 /// Called when something happened.
 pub type Callback = Arc<dyn Fn() + Send + Sync>;
 
-
 /// A simulated host. Clones are the same host.
 #[derive(Clone)]
 pub struct SimulatedHost {

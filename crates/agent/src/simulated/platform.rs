@@ -402,10 +402,7 @@ impl WindowsPlatform for SimulatedPlatform {
     fn service(&mut self, name: &str) -> Result<Option<InstalledService>> {
         Ok(self.read(|machine| {
             let service = machine.windows.services.get(name);
-            service.map(|service| InstalledService {
-                definition: service.definition.clone(),
-                running: service.running,
-            })
+            service.map(|service| InstalledService { definition: service.definition.clone(), running: service.running })
         }))
     }
 

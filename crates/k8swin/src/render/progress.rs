@@ -1,12 +1,12 @@
 //! Progress as bars: on a terminal, one line for each host that is at work.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use k8swin_orchestrator::event::{Event, Stage};
-use k8swin_protocol::SecretBytes;
+use k8swin_protocol::{ResourceId, SecretBytes};
 
 use crate::render::message;
 use crate::render::plain::Lines;
@@ -72,7 +72,8 @@ struct HostBar {
     bar: ProgressBar,
     stage: Stage,
     steps: usize,
-    ended: usize,
+    /// After a restart of the host, resources end a second time: each counts once.
+    ended: HashSet<ResourceId>,
 }
 
 impl Bars {
@@ -94,13 +95,13 @@ impl Bars {
             }
             Event::HostStage { host, stage, steps } => {
                 let bar = self.host(host);
-                (bar.stage, bar.steps, bar.ended) = (*stage, *steps, 0);
+                (bar.stage, bar.steps, bar.ended) = (*stage, *steps, HashSet::new());
                 bar.say("");
             }
             Event::Started { host, resource, .. } => self.host(host).say(resource.as_str()),
-            Event::Ended { host, .. } => {
+            Event::Ended { host, resource, .. } => {
                 let bar = self.host(host);
-                bar.ended += 1;
+                bar.ended.insert(resource.clone());
                 bar.say("");
             }
             Event::Sent { host, what, done, total } => {
@@ -137,7 +138,7 @@ impl Bars {
                 bar.set_style(style);
             }
             bar.set_prefix(format!("  {host:<width$}"));
-            HostBar { bar, stage: Stage::Connect, steps: 0, ended: 0 }
+            HostBar { bar, stage: Stage::Connect, steps: 0, ended: HashSet::new() }
         })
     }
 
@@ -160,7 +161,7 @@ impl Bars {
 
 impl HostBar {
     fn say(&self, text: &str) {
-        let steps = if self.steps > 0 { format!("{}/{}", self.ended, self.steps) } else { String::new() };
+        let steps = if self.steps > 0 { format!("{}/{}", self.ended.len(), self.steps) } else { String::new() };
         self.bar.set_message(format!("{:<19}  {steps:>7}  {text}", self.stage.to_string()));
     }
 }

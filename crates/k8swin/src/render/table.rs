@@ -31,7 +31,7 @@ pub(crate) fn findings(findings: &[Finding], verbose: bool, palette: Palette) ->
     }
     let mut hosts: Vec<_> = hosts.into_iter().collect();
     let worst = |findings: &[&Finding]| findings.iter().map(|finding| finding.severity).max();
-    hosts.sort_by(|(_, left), (_, right)| worst(right).cmp(&worst(left)));
+    hosts.sort_by_key(|(_, findings)| std::cmp::Reverse(worst(findings)));
     let mut text = String::new();
     for (host, mut findings) in hosts {
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));

@@ -134,7 +134,7 @@ fn log_in(mut ntlm: Box<Ntlm>, token: &[u8], account: &Account) -> sspi::Result<
     }
     let password = account.password.as_ref().and_then(|password| std::str::from_utf8(password.expose()).ok());
     let password = password.ok_or_else(|| refused("the account has no password"))?;
-    let mut credentials = Some(AuthIdentityBuffers::from_utf8(&account.user, "", password));
+    let mut credentials = Some(AuthIdentityBuffers::from_utf8(ntlm::account_name(&account.user), "", password));
     accept(&mut ntlm, &mut credentials, token)?;
     // Only this verifies the integrity code, and with it the password.
     ntlm.complete_auth_token(&mut [])?;
@@ -162,7 +162,7 @@ fn refused(why: &str) -> sspi::Error {
 
 /// Windows compares account names without case.
 fn is_user(said: &str, account: &Account) -> bool {
-    said.to_lowercase() == account.user.to_lowercase()
+    said.to_lowercase() == ntlm::account_name(&account.user).to_lowercase()
 }
 
 fn basic_is(value: &str, account: &Account) -> bool {

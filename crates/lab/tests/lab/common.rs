@@ -5,7 +5,8 @@ use k8swin_inventory::Cluster;
 use k8swin_lab::{Lab, LabOptions};
 use tempfile::TempDir;
 
-/// One control plane, one Linux worker that is reached with `sudo`, two Windows hosts.
+/// One control plane, one Linux worker that is reached with `sudo`, two Windows hosts, one of
+/// them in a domain.
 pub(crate) const INVENTORY: &str = r#"
 schema = 1
 [cluster]
@@ -35,6 +36,7 @@ pod_adapter = "Ethernet 2"
 [[host]]
 name = "win02"
 os = "windows"
+user = 'CORP\admin'
 transport = "http"
 address = "10.5.6.218"
 pod_adapter = "Ethernet 2"

@@ -33,6 +33,7 @@ pub(super) fn check(cluster: &Cluster, seen: &BTreeMap<String, Seen<'_>>, report
         "give each virtual machine adapters with MAC addresses of their own",
         report,
     );
+    next_hops(cluster, seen, report);
     docker_ranges(cluster, seen, report);
 }
 
@@ -46,6 +47,30 @@ fn unique(check: &'static str, what: &str, found: &BTreeMap<&str, Vec<&str>>, re
         report.ok(check, format!("every {what} is there once"));
     } else {
         report.error(check, shared.join("; "), remedy);
+    }
+}
+
+/// Each node's routes go by way of the other nodes' routable addresses, which a host takes as a next hop only where they
+/// are on its own link.
+fn next_hops(cluster: &Cluster, seen: &BTreeMap<String, Seen<'_>>, report: &mut Report<'_>) {
+    let mut off_link = Vec::new();
+    for (name, seen) in seen {
+        let Some(adapter) = seen.facts.common().adapter_with(seen.host.node_address) else { continue };
+        let Some(link) = adapter.addresses.iter().find(|net| net.addr() == seen.host.node_address) else { continue };
+        let others = cluster.hosts.iter().filter(|other| other.name != *name && !link.contains(&other.node_address));
+        let others: Vec<_> = others.map(|other| format!("{} ({})", other.name, other.node_address)).collect();
+        if !others.is_empty() {
+            off_link.push(format!("{name} ({link}) does not have on its link: {}", others.join(", ")));
+        }
+    }
+    if off_link.is_empty() {
+        report.ok("next-hops", "every node has all others on its link");
+    } else {
+        report.error(
+            "next-hops",
+            off_link.join("; "),
+            "put the nodes into one subnet, or give as `node_address` the address of an adapter in the common one",
+        );
     }
 }
 

@@ -131,7 +131,9 @@ impl State {
         let name = match name_of(&object) {
             "" => match object.pointer("/metadata/generateName").and_then(Value::as_str) {
                 Some(prefix) => format!("{prefix}{:05x}", self.store.revision()),
-                None => return status(422, "Invalid", "metadata.name: Required value: name or generateName is required"),
+                None => {
+                    return status(422, "Invalid", "metadata.name: Required value: name or generateName is required");
+                }
             },
             name => name.to_owned(),
         };

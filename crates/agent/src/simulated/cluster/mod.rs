@@ -13,8 +13,8 @@ use std::time::Duration;
 use k8swin_protocol::Os;
 use serde_json::{Value, json};
 
-pub(super) use self::store::{collection_of, object_path};
 use self::store::{Store, object};
+pub(super) use self::store::{collection_of, object_path};
 use super::process::Process;
 use super::spec::HostSpec;
 
@@ -162,7 +162,10 @@ impl State {
     /// What every cluster has.
     fn found(&mut self) {
         for namespace in ["default", "kube-system"] {
-            self.store.insert_new("/api/v1/namespaces", object("Namespace", namespace, None, json!({"status": {"phase": "Active"}})));
+            self.store.insert_new(
+                "/api/v1/namespaces",
+                object("Namespace", namespace, None, json!({"status": {"phase": "Active"}})),
+            );
         }
         let range = self.hosts.values().find_map(|host| host.api_server.clone()).unwrap_or_default();
         let first = range.parse::<ipnet::Ipv4Net>().ok().and_then(|range| range.hosts().next());
@@ -178,11 +181,8 @@ impl State {
     /// A kubelet registers its node once after its start; later it only reports. Nodes whose kubelet is silent are not
     /// Ready.
     fn update_nodes(&mut self) {
-        let kubelets: Vec<_> = self
-            .hosts
-            .iter()
-            .filter_map(|(host, report)| Some((host.clone(), report.kubelet.clone()?)))
-            .collect();
+        let kubelets: Vec<_> =
+            self.hosts.iter().filter_map(|(host, report)| Some((host.clone(), report.kubelet.clone()?))).collect();
         for (host, kubelet) in &kubelets {
             if self.registered.insert((host.clone(), kubelet.start)) {
                 let node = json!({"metadata": {"labels": labels(kubelet, is_1_5(&self.version))}, "spec": {}});

@@ -121,7 +121,10 @@ fn start(pod: &mut Value, node: &Value, taken: &mut Vec<Ipv4Addr>) {
     if windows && containers.len() > 1 {
         // Containers of a pod share no network namespace on Server 2016 (facts A.2 #33, B.4).
         let message = "a Windows Server 2016 node runs one container a pod";
-        merge(pod, &json!({"status": {"phase": "Failed", "reason": "OneContainerOnly", "message": message, "hostIP": host}}));
+        merge(
+            pod,
+            &json!({"status": {"phase": "Failed", "reason": "OneContainerOnly", "message": message, "hostIP": host}}),
+        );
         return;
     }
     let own_network = pod.pointer("/spec/hostNetwork").and_then(Value::as_bool) != Some(true);
@@ -144,8 +147,5 @@ fn start(pod: &mut Value, node: &Value, taken: &mut Vec<Ipv4Addr>) {
     taken.push(address);
     let conditions: Vec<_> =
         ["Initialized", "Ready", "PodScheduled"].map(|kind| json!({"type": kind, "status": "True"})).into();
-    merge(
-        pod,
-        &json!({"status": {"phase": "Running", "podIP": address.to_string(), "conditions": conditions}}),
-    );
+    merge(pod, &json!({"status": {"phase": "Running", "podIP": address.to_string(), "conditions": conditions}}));
 }

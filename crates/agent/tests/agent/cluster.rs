@@ -1,15 +1,13 @@
 //! Plans that change, boots, and the simulated Kubernetes API that follows what runs on the hosts.
 
-mod support;
-
 use std::collections::BTreeMap;
 
+use crate::support::*;
 use k8swin_agent::simulated::{HostSpec, SimulatedCluster, SimulatedHost};
 use k8swin_protocol::resource::*;
 use k8swin_protocol::wire::{KubeCall, Request, Response};
 use k8swin_protocol::{Os, Sha256};
 use serde_json::{Value, json};
-use support::*;
 
 fn program(host: &SimulatedHost, name: &str) {
     let name = if host.os() == Os::Windows { format!("{name}.exe") } else { name.to_owned() };
@@ -17,7 +15,8 @@ fn program(host: &SimulatedHost, name: &str) {
 }
 
 fn unit(name: &str, arguments: &str, inputs: &str) -> LinuxResource {
-    let unit = format!("[Unit]\nAfter=k8swin-network.service\n[Service]\nExecStart=/opt/k8swin/bin/{name} {arguments}\n");
+    let unit =
+        format!("[Unit]\nAfter=k8swin-network.service\n[Service]\nExecStart=/opt/k8swin/bin/{name} {arguments}\n");
     LinuxResource::SystemdUnit(SystemdUnit {
         name: name.into(),
         unit,
@@ -175,9 +174,7 @@ fn nodes_are_ready_while_their_kubelets_run() {
     assert_eq!(node["status"]["nodeInfo"]["kubeletVersion"], "v1.5.8");
     assert_eq!(node["status"]["addresses"][0]["address"], "10.5.6.216");
 
-    for phase in [Phase::WindowsNodes] {
-        ask(&lab.win01, Request::Remove { phase }).unwrap();
-    }
+    ask(&lab.win01, Request::Remove { phase: Phase::WindowsNodes }).unwrap();
     assert_eq!(ready(&lab.cluster), [speaks("lin01"), silent("win01")]);
     reset(&lab.lin01).unwrap();
     assert_eq!(lab.cluster.api("GET", "/healthz", None), (0, Value::Null));
@@ -296,7 +293,8 @@ fn three_members_bear_the_loss_of_one_and_the_data_of_all_goes_with_their_folder
 fn a_node_that_waits_for_an_api_that_never_comes_fails_and_says_so() {
     let lab = SimulatedCluster::new("v1.5.8");
     let lin01 = host(HostSpec::linux("lin01", [10, 5, 6, 215].into()), &lab);
-    let failure = apply(&lin01, &on_linux(Phase::ControlPlane, vec![node("x", "192.168.0.0/24", "linux")])).unwrap_err();
+    let failure =
+        apply(&lin01, &on_linux(Phase::ControlPlane, vec![node("x", "192.168.0.0/24", "linux")])).unwrap_err();
     assert_eq!(failure.to_string(), "wait for the API server: it was not there after 120 s");
     assert!(!lin01.state_json().contains("ledger"), "what was never begun is not owned");
 }

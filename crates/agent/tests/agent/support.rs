@@ -1,8 +1,5 @@
 //! A session with the agent of a simulated host, over in-memory pipes, and hosts to have it with.
 
-#![allow(clippy::allow_attributes, reason = "the test programs share this module, and none uses all of it")]
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "see above")]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,42 +15,42 @@ use k8swin_protocol::wire::{
 };
 use k8swin_protocol::{HostPath, Os, SecretBytes, Sha256};
 
-pub const AGENT: &[u8] = b"the agent";
-pub const CLUSTER: &str = "demo";
+pub(crate) const AGENT: &[u8] = b"the agent";
+pub(crate) const CLUSTER: &str = "demo";
 
-pub fn path(path: &str) -> HostPath {
+pub(crate) fn path(path: &str) -> HostPath {
     HostPath::new(path).unwrap()
 }
 
-pub fn blob(bytes: &[u8]) -> Blob {
+pub(crate) fn blob(bytes: &[u8]) -> Blob {
     Blob { sha256: Sha256::of(bytes), size: bytes.len() as u64 }
 }
 
 /// A host with its agent.
-pub fn host(spec: HostSpec, cluster: &SimulatedCluster) -> SimulatedHost {
+pub(crate) fn host(spec: HostSpec, cluster: &SimulatedCluster) -> SimulatedHost {
     let host = SimulatedHost::new(spec, cluster.clone());
     host.write_file(&host.os().agent(Sha256::of(AGENT)), AGENT, Protection::Executable).unwrap();
     host
 }
 
-pub fn linux() -> SimulatedHost {
+pub(crate) fn linux() -> SimulatedHost {
     host(HostSpec::linux("lin01", [10, 5, 6, 215].into()), &SimulatedCluster::new("v1.5.8"))
 }
 
-pub fn windows() -> SimulatedHost {
+pub(crate) fn windows() -> SimulatedHost {
     host(windows_spec(), &SimulatedCluster::new("v1.5.8"))
 }
 
-pub fn windows_spec() -> HostSpec {
+pub(crate) fn windows_spec() -> HostSpec {
     HostSpec::windows("win01", [10, 5, 6, 216].into(), AdapterSelector::Name("Ethernet 2".into()))
 }
 
 /// Does something as the host's administrator would.
-pub fn by_hand<T>(host: &SimulatedHost, act: impl FnOnce(&mut Host) -> T) -> T {
+pub(crate) fn by_hand<T>(host: &SimulatedHost, act: impl FnOnce(&mut Host) -> T) -> T {
     act(&mut host.platform())
 }
 
-pub fn put_by_hand(host: &SimulatedHost, file: &str, text: &str, mode: u32) {
+pub(crate) fn put_by_hand(host: &SimulatedHost, file: &str, text: &str, mode: u32) {
     by_hand(host, |platform| {
         let permissions = Permissions::Unix { mode, uid: 0, gid: 0 };
         match platform {
@@ -67,7 +64,7 @@ pub fn put_by_hand(host: &SimulatedHost, file: &str, text: &str, mode: u32) {
 }
 
 /// What a session answers to these requests.
-pub fn talk(host: &SimulatedHost, requests: impl IntoIterator<Item = Request>) -> Vec<FromAgent> {
+pub(crate) fn talk(host: &SimulatedHost, requests: impl IntoIterator<Item = Request>) -> Vec<FromAgent> {
     let mut input = Vec::new();
     for (id, request) in (1..).zip(requests) {
         input.extend_from_slice(wire::encode(&ToAgent { id, request }).as_bytes());
@@ -83,7 +80,7 @@ pub fn talk(host: &SimulatedHost, requests: impl IntoIterator<Item = Request>) -
 }
 
 /// The answer to one request.
-pub fn ask(host: &SimulatedHost, request: Request) -> Result<Response, Failure> {
+pub(crate) fn ask(host: &SimulatedHost, request: Request) -> Result<Response, Failure> {
     match talk(host, [request]).pop().unwrap() {
         FromAgent::Reply { response, .. } => Ok(response),
         FromAgent::Failed { failure, .. } => Err(failure),
@@ -91,35 +88,38 @@ pub fn ask(host: &SimulatedHost, request: Request) -> Result<Response, Failure> 
     }
 }
 
-pub fn check(host: &SimulatedHost, resources: &HostResources) -> Checked {
+pub(crate) fn check(host: &SimulatedHost, resources: &HostResources) -> Checked {
     match ask(host, Request::Check { resources: resources.clone() }).unwrap() {
         Response::Checked(checked) => checked,
         other => panic!("{other:?}"),
     }
 }
 
-pub fn in_sync(host: &SimulatedHost, resources: &HostResources) -> bool {
+pub(crate) fn in_sync(host: &SimulatedHost, resources: &HostResources) -> bool {
     check(host, resources).outcomes.iter().all(|(_, outcome)| *outcome == CheckOutcome::InSync)
 }
 
 /// The difference that a check shows for the only resource.
-pub fn difference(host: &SimulatedHost, resources: &HostResources) -> String {
+pub(crate) fn difference(host: &SimulatedHost, resources: &HostResources) -> String {
     match check(host, resources).outcomes.pop().unwrap().1 {
         CheckOutcome::Drifted { difference, .. } => difference,
         other => format!("{other:?}"),
     }
 }
 
-pub fn apply(host: &SimulatedHost, resources: &HostResources) -> Result<Vec<(ResourceId, ResourceResult)>, Failure> {
+pub(crate) fn apply(
+    host: &SimulatedHost,
+    resources: &HostResources,
+) -> Result<Vec<(ResourceId, ResourceResult)>, Failure> {
     results(ask(host, Request::Apply { cluster: CLUSTER.into(), resources: resources.clone() })?)
 }
 
-pub fn prune(host: &SimulatedHost, keep: &HostResources) -> Result<Vec<(ResourceId, ResourceResult)>, Failure> {
+pub(crate) fn prune(host: &SimulatedHost, keep: &HostResources) -> Result<Vec<(ResourceId, ResourceResult)>, Failure> {
     results(ask(host, Request::Prune { keep: keep.ids().map(|(_, id)| id).collect() })?)
 }
 
 /// Takes everything back, in the order of `reset`, and ends the session as it should.
-pub fn reset(host: &SimulatedHost) -> Result<(), Failure> {
+pub(crate) fn reset(host: &SimulatedHost) -> Result<(), Failure> {
     for phase in Phase::ALL.into_iter().rev() {
         results(ask(host, Request::Remove { phase })?)?;
     }
@@ -135,7 +135,7 @@ fn results(response: Response) -> Result<Vec<(ResourceId, ResourceResult)>, Fail
 }
 
 /// Sends blobs as the orchestrator does.
-pub fn stage(host: &SimulatedHost, blobs: &[&[u8]]) -> Result<(), Failure> {
+pub(crate) fn stage(host: &SimulatedHost, blobs: &[&[u8]]) -> Result<(), Failure> {
     for bytes in blobs {
         for request in pieces(bytes) {
             ask(host, request)?;
@@ -144,7 +144,7 @@ pub fn stage(host: &SimulatedHost, blobs: &[&[u8]]) -> Result<(), Failure> {
     Ok(())
 }
 
-pub fn pieces(bytes: &[u8]) -> Vec<Request> {
+pub(crate) fn pieces(bytes: &[u8]) -> Vec<Request> {
     let blob = blob(bytes);
     let pieces = bytes.chunks(CHUNK).enumerate();
     pieces
@@ -155,21 +155,21 @@ pub fn pieces(bytes: &[u8]) -> Vec<Request> {
         .collect()
 }
 
-pub fn compress(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn compress(bytes: &[u8]) -> Vec<u8> {
     ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
 }
 
-pub fn on_linux(phase: Phase, resources: Vec<LinuxResource>) -> HostResources {
+pub(crate) fn on_linux(phase: Phase, resources: Vec<LinuxResource>) -> HostResources {
     HostResources::Linux(resources.into_iter().map(|resource| Planned { phase, resource }).collect())
 }
 
-pub fn on_windows(phase: Phase, resources: Vec<WindowsResource>) -> HostResources {
+pub(crate) fn on_windows(phase: Phase, resources: Vec<WindowsResource>) -> HostResources {
     HostResources::Windows(resources.into_iter().map(|resource| Planned { phase, resource }).collect())
 }
 
 /// How a mutation goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub(crate) enum Trouble {
     /// One call fails.
     Failure,
     /// From one call on nothing happens any more: the agent was killed before it.
@@ -177,7 +177,7 @@ pub enum Trouble {
 }
 
 /// Makes trouble at the `n`th mutation from now. The counter tells how many were tried.
-pub fn trouble_at(host: &SimulatedHost, n: u64, trouble: Trouble) -> Arc<AtomicU64> {
+pub(crate) fn trouble_at(host: &SimulatedHost, n: u64, trouble: Trouble) -> Arc<AtomicU64> {
     let count = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&count);
     let hook: MutationHook = Arc::new(move |what: &str| {
@@ -192,12 +192,12 @@ pub fn trouble_at(host: &SimulatedHost, n: u64, trouble: Trouble) -> Arc<AtomicU
     count
 }
 
-pub fn no_trouble(host: &SimulatedHost) {
+pub(crate) fn no_trouble(host: &SimulatedHost) {
     host.before_mutation(Arc::new(|_| Ok(())));
 }
 
 /// The lines in which two states differ, for messages.
-pub fn diff(before: &str, after: &str) -> String {
+pub(crate) fn diff(before: &str, after: &str) -> String {
     let (old, new): (Vec<_>, Vec<_>) = (before.lines().collect(), after.lines().collect());
     let gone = old.iter().filter(|line| !new.contains(line)).map(|line| format!("- {line}\n"));
     let come = new.iter().filter(|line| !old.contains(line)).map(|line| format!("+ {line}\n"));

@@ -1,37 +1,34 @@
-//! Every kind of resource, on a fresh host and on one that has something of the kind: applied, it is in sync; applied
-//! again, nothing changes; taken back, the host is as found. The same holds when any single call fails, and when the agent
-//! is killed before any call.
-
-mod support;
+//! A sample of every kind of resource, on a fresh host and on one that has something of the kind.
 
 use std::collections::BTreeMap;
 
 use k8swin_agent::Host;
-use k8swin_agent::platform::{
-    KubeOperation, Permissions, ServiceDefinition, ServiceImage, StartMode, SystemRoute,
-};
+use k8swin_agent::platform::{KubeOperation, Permissions, ServiceDefinition, ServiceImage, StartMode, SystemRoute};
 use k8swin_agent::simulated::{HostSpec, SimulatedCluster, SimulatedHost};
 use k8swin_protocol::resource::*;
-use k8swin_protocol::wire::{KubeCall, ResourceResult};
+use k8swin_protocol::wire::KubeCall;
 use k8swin_protocol::{Os, Sha256};
-use support::*;
 
-struct Sample {
-    name: &'static str,
-    host: fn() -> SimulatedHost,
-    resources: HostResources,
-    blobs: &'static [&'static [u8]],
+use crate::support::*;
+
+/// Resources, the host to apply them to, and the blobs that they need.
+pub(crate) struct Sample {
+    pub(crate) name: &'static str,
+    pub(crate) host: fn() -> SimulatedHost,
+    pub(crate) resources: HostResources,
+    pub(crate) blobs: &'static [&'static [u8]],
 }
 
 const PROGRAM: &[u8] = &[7; 500_000];
 const KEY: &[u8] = b"-----BEGIN PRIVATE KEY----- canary";
 
-fn samples() -> Vec<Sample> {
+pub(crate) fn samples() -> Vec<Sample> {
     [linux_samples(), windows_samples()].into_iter().flatten().collect()
 }
 
 fn linux_samples() -> Vec<Sample> {
-    let sample = |name, host, resources| Sample { name, host, resources: on_linux(Phase::Files, resources), blobs: &[] };
+    let sample =
+        |name, host, resources| Sample { name, host, resources: on_linux(Phase::Files, resources), blobs: &[] };
     let secret = |file: &str, bytes| {
         LinuxResource::File(File {
             path: path(file),
@@ -47,7 +44,11 @@ fn linux_samples() -> Vec<Sample> {
         LinuxResource::Directory(Directory { path: path(folder), protection: Protection::Secret, purge })
     };
     vec![
-        sample("directories", linux, vec![directory("/etc/kubernetes", false), directory("/etc/kubernetes/pki", false)]),
+        sample(
+            "directories",
+            linux,
+            vec![directory("/etc/kubernetes", false), directory("/etc/kubernetes/pki", false)],
+        ),
         sample("directory below missing ones", linux, vec![directory("/etc/a/b/c", false)]),
         sample("directory that was there", with_etc_kubernetes, vec![directory("/etc/kubernetes", true)]),
         sample("public file", linux, vec![text("/etc/hello")]),
@@ -88,7 +89,12 @@ fn linux_samples() -> Vec<Sample> {
 }
 
 fn windows_samples() -> Vec<Sample> {
-    let sample = |name, host, resources| Sample { name, host, resources: on_windows(Phase::WindowsNodes, resources), blobs: &[] };
+    let sample = |name, host, resources| Sample {
+        name,
+        host,
+        resources: on_windows(Phase::WindowsNodes, resources),
+        blobs: &[],
+    };
     let network = |adapter: &str| {
         WindowsResource::TransparentNetwork(TransparentNetwork {
             name: "pods".into(),
@@ -117,9 +123,7 @@ fn windows_samples() -> Vec<Sample> {
             remote: vec!["10.5.6.0/24".parse().unwrap()],
         })
     };
-    let adapter = |kind, switch: &str| {
-        WindowsResource::ServiceAdapter(ServiceAdapter { kind, switch: switch.into() })
-    };
+    let adapter = |kind, switch: &str| WindowsResource::ServiceAdapter(ServiceAdapter { kind, switch: switch.into() });
     vec![
         Sample {
             blobs: &[KEY],
@@ -141,7 +145,11 @@ fn windows_samples() -> Vec<Sample> {
             )
         },
         sample("pod network", windows, vec![network("Ethernet 2"), address(), forwarding(ForwardingMode::PerAdapter)]),
-        sample("pod network with RRAS", with_routing, vec![network("Ethernet 2"), address(), forwarding(ForwardingMode::Rras)]),
+        sample(
+            "pod network with RRAS",
+            with_routing,
+            vec![network("Ethernet 2"), address(), forwarding(ForwardingMode::Rras)],
+        ),
         sample("pod network that was there", with_foreign_network, vec![network("Ethernet 2"), address()]),
         sample("switch", with_hyper_v, vec![adapter(ServiceAdapterKind::InternalSwitch, "KubeProxySwitch")]),
         sample("Docker's adapter", windows, vec![adapter(ServiceAdapterKind::DockerNat, "HNS Internal NIC")]),
@@ -158,7 +166,16 @@ fn windows_samples() -> Vec<Sample> {
         sample("firewall rule that was there", with_foreign_rule, vec![rule()]),
         sample("pause image", windows, vec![image()]),
         sample("pause image that was there", with_foreign_image, vec![image()]),
-        sample("services", with_windows_programs, vec![log_folder(), network_service(), service("kubelet", &["docker", "k8swin-network"]), service("kube-proxy", &["kubelet"])]),
+        sample(
+            "services",
+            with_windows_programs,
+            vec![
+                log_folder(),
+                network_service(),
+                service("kubelet", &["docker", "k8swin-network"]),
+                service("kube-proxy", &["kubelet"]),
+            ],
+        ),
         sample("service that was there", with_foreign_service, vec![log_folder(), service("kubelet", &["docker"])]),
     ]
 }
@@ -330,7 +347,7 @@ fn with_windows_programs() -> SimulatedHost {
     host
 }
 
-fn log_folder() -> WindowsResource {
+pub(crate) fn log_folder() -> WindowsResource {
     let path = path(r"C:\k8swin\log");
     WindowsResource::Directory(Directory { path, protection: Protection::Public, purge: true })
 }
@@ -378,132 +395,4 @@ fn with_foreign_service() -> SimulatedHost {
         windows.start_service("their-proxy").unwrap();
     });
     host
-}
-
-/// What the cluster has, beside the host: for the samples with Node objects.
-fn nodes(host: &SimulatedHost) -> String {
-    by_hand(host, |platform| match platform {
-        Host::Windows(_) => String::new(),
-        Host::Linux(linux) => {
-            let call = KubeCall::Get { path: "/api/v1/nodes".into() };
-            let k8swin_agent::platform::KubeOutcome::Done(list) = linux.kube(&KubeOperation::Call(call)).unwrap()
-            else {
-                return String::new();
-            };
-            let items = list["items"].as_array().unwrap().iter();
-            let concerns = items.map(|node| {
-                let cordoned = node["spec"]["unschedulable"].as_bool().unwrap_or(false);
-                let meta = &node["metadata"];
-                format!("{} {} {} {cordoned}\n", meta["name"], meta["labels"], node["spec"]["podCIDR"])
-            });
-            concerns.collect()
-        }
-    })
-}
-
-fn state(host: &SimulatedHost) -> String {
-    host.state_json() + &nodes(host)
-}
-
-fn apply_fully(sample: &Sample, host: &SimulatedHost) {
-    stage(host, sample.blobs).unwrap();
-    let results = apply(host, &sample.resources).unwrap_or_else(|failure| panic!("{}: {failure}", sample.name));
-    assert_eq!(results.len(), sample.resources.len(), "{}: {results:?}", sample.name);
-    assert!(in_sync(host, &sample.resources), "{}: {:?}", sample.name, check(host, &sample.resources));
-}
-
-fn reset_fully(sample: &Sample, host: &SimulatedHost, before: &str, when: &str) {
-    reset(host).unwrap_or_else(|failure| panic!("{}, {when}: {failure}", sample.name));
-    let after = state(host);
-    assert!(after == before, "{}, {when}: not as found:\n{}", sample.name, diff(before, &after));
-}
-
-#[test]
-fn applied_it_is_in_sync_and_taken_back_the_host_is_as_found() {
-    for sample in samples() {
-        let host = (sample.host)();
-        let before = state(&host);
-        let found = check(&host, &sample.resources);
-        assert_eq!(state(&host), before, "{}: a check changes nothing", sample.name);
-        let drifted = found.outcomes.iter().any(|(_, outcome)| *outcome != CheckOutcome::InSync);
-        assert_eq!(drifted, sample.name != "Docker's adapter", "{}", sample.name);
-        assert_eq!(found.missing_blobs.len(), sample.blobs.len(), "{}", sample.name);
-
-        apply_fully(&sample, &host);
-        ask(&host, k8swin_protocol::wire::Request::Bye).unwrap();
-        let (applied, steps) = (state(&host), host.steps());
-        let results = apply(&host, &sample.resources).unwrap();
-        assert!(results.iter().all(|(_, result)| *result == ResourceResult::Unchanged), "{}", sample.name);
-        assert_eq!(host.steps(), steps, "{}: a second run does nothing", sample.name);
-        assert_eq!(state(&host), applied, "{}", sample.name);
-        assert!(!applied.contains("canary"), "{}: a secret is shown", sample.name);
-
-        reset_fully(&sample, &host, &before, "after one run");
-    }
-}
-
-#[test]
-fn trouble_at_any_call_of_an_apply_is_mended_by_the_next_one() {
-    for sample in samples() {
-        for trouble in [Trouble::Failure, Trouble::Kill] {
-            for n in 0.. {
-                let host = (sample.host)();
-                let before = state(&host);
-                let count = trouble_at(&host, n, trouble);
-                let troubled = stage(&host, sample.blobs).and_then(|()| apply(&host, &sample.resources).map(drop));
-                if count.load(std::sync::atomic::Ordering::SeqCst) <= n {
-                    assert!(troubled.is_ok(), "{}: {troubled:?}", sample.name);
-                    break;
-                }
-                assert!(troubled.is_err(), "{}: {trouble:?} at {n} was swallowed", sample.name);
-                no_trouble(&host);
-                if n % 2 == 0 {
-                    apply_fully(&sample, &host);
-                }
-                reset_fully(&sample, &host, &before, &format!("{trouble:?} at {n}"));
-            }
-        }
-    }
-}
-
-#[test]
-fn trouble_at_any_call_of_a_reset_is_mended_by_the_next_one() {
-    for sample in samples() {
-        for trouble in [Trouble::Failure, Trouble::Kill] {
-            for n in 0.. {
-                let host = (sample.host)();
-                let before = state(&host);
-                apply_fully(&sample, &host);
-                let count = trouble_at(&host, n, trouble);
-                let _ = reset(&host);
-                if count.load(std::sync::atomic::Ordering::SeqCst) <= n {
-                    break;
-                }
-                no_trouble(&host);
-                if n % 2 == 0 {
-                    apply_fully(&sample, &host);
-                }
-                reset_fully(&sample, &host, &before, &format!("{trouble:?} at {n}"));
-            }
-        }
-    }
-}
-
-#[test]
-fn a_feature_asks_for_a_reboot_once_and_stays() {
-    let host = windows();
-    let resources = on_windows(
-        Phase::WindowsNodes,
-        vec![WindowsResource::Feature(WindowsFeature { name: FeatureName::Routing }), log_folder()],
-    );
-    for _ in 0..2 {
-        let results = apply(&host, &resources).unwrap();
-        assert!(matches!(results.as_slice(), [(_, ResourceResult::NeedsReboot { .. })]), "{results:?}");
-    }
-    host.reboot();
-    let results = apply(&host, &resources).unwrap();
-    assert!(matches!(results.as_slice(), [(_, ResourceResult::Unchanged), (_, ResourceResult::Changed)]));
-    reset(&host).unwrap();
-    assert!(host.state_json().contains("\"Routing\""));
-    assert!(!host.state_json().contains("ledger"));
 }

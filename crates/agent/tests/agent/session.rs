@@ -1,9 +1,8 @@
 //! The wire-level manners of a session: greeting, unreadable lines, events, the lock, staged blobs, what is left behind.
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support::*;
 use k8swin_agent::platform::PlatformError;
 use k8swin_agent::serve;
 use k8swin_agent::simulated::{Faults, SimulatedHost, TakenPort};
@@ -12,7 +11,6 @@ use k8swin_protocol::wire::{
     AgentEvent, FromAgent, LockAnswer, PROTOCOL, Request, ResourceResult, Response, WireError,
 };
 use k8swin_protocol::{Facts, Os};
-use support::*;
 
 fn file(name: &str, content: Content) -> LinuxResource {
     LinuxResource::File(File { path: path(name), content, protection: Protection::Secret })
@@ -67,7 +65,9 @@ fn a_lost_connection_ends_the_session_and_frees_the_lock() {
     let before = host.state_json();
     let resources = on_linux(Phase::Files, vec![text("/etc/1"), text("/etc/2"), text("/etc/3")]);
     let mut input = Vec::new();
-    for (id, request) in [lock("me", false), Request::Apply { cluster: CLUSTER.into(), resources }].into_iter().enumerate() {
+    for (id, request) in
+        [lock("me", false), Request::Apply { cluster: CLUSTER.into(), resources }].into_iter().enumerate()
+    {
         let message = k8swin_protocol::wire::ToAgent { id: id as u64, request };
         input.extend_from_slice(k8swin_protocol::wire::encode(&message).as_bytes());
     }

@@ -1,0 +1,301 @@
+//! A real Linux host: files through the standard library, the rest through the kernel's files and the host's own
+//! programs with argument vectors.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use k8swin_protocol::facts::{Adapter, RouteEntry};
+use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
+
+use super::{
+    Activity, Executable, ForwardDirection, ForwardRule, KubeOperation, KubeOutcome, LinuxPlatform, Permissions,
+    Platform, PlatformError, Result, Stat, SystemRoute, UnitState, Unloaded, linux_facts, linux_files, linux_kube,
+    linux_network, program,
+};
+
+/// How many lines of the journal stand in an error.
+const JOURNAL_LINES: &str = "20";
+
+/// The host that this agent runs on.
+#[derive(Default)]
+pub(super) struct LinuxHost {
+    own: Option<Executable>,
+}
+
+impl Platform for LinuxHost {
+    fn os(&self) -> Os {
+        Os::Linux
+    }
+
+    fn now_ms(&mut self) -> i64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        i64::try_from(now).unwrap_or(i64::MAX)
+    }
+
+    fn sleep(&mut self, duration: Duration) {
+        thread::sleep(duration);
+    }
+
+    fn facts(&mut self) -> Result<Facts> {
+        linux_facts::gather(self.now_ms()).map(Facts::Linux)
+    }
+
+    fn adapters(&mut self) -> Result<Vec<Adapter>> {
+        linux_network::adapters()
+    }
+
+    fn routes(&mut self) -> Result<Vec<RouteEntry>> {
+        linux_network::routes()
+    }
+
+    fn add_route(&mut self, route: &SystemRoute) -> Result<()> {
+        change_route("add", route)
+    }
+
+    fn remove_route(&mut self, route: &SystemRoute) -> Result<()> {
+        change_route("delete", route)
+    }
+
+    fn stat(&mut self, path: &HostPath) -> Result<Option<Stat>> {
+        linux_files::stat(path)
+    }
+
+    fn read_file(&mut self, path: &HostPath) -> Result<SecretBytes> {
+        linux_files::read(path)
+    }
+
+    fn hash_file(&mut self, path: &HostPath) -> Result<Sha256> {
+        linux_files::hash(path)
+    }
+
+    fn write_file(&mut self, path: &HostPath, bytes: &[u8], permissions: &Permissions) -> Result<()> {
+        linux_files::write(path, bytes, permissions)
+    }
+
+    fn create_file(&mut self, path: &HostPath, bytes: &[u8], permissions: &Permissions) -> Result<bool> {
+        linux_files::create(path, bytes, permissions)
+    }
+
+    fn append_file(&mut self, path: &HostPath, bytes: &[u8]) -> Result<()> {
+        linux_files::append(path, bytes)
+    }
+
+    fn copy_file(&mut self, from: &HostPath, to: &HostPath, permissions: &Permissions) -> Result<()> {
+        linux_files::copy(from, to, permissions)
+    }
+
+    fn set_permissions(&mut self, path: &HostPath, permissions: &Permissions) -> Result<()> {
+        linux_files::set_permissions(path, permissions)
+    }
+
+    fn remove_file(&mut self, path: &HostPath) -> Result<()> {
+        linux_files::remove_file(path)
+    }
+
+    fn create_directory(&mut self, path: &HostPath, permissions: &Permissions) -> Result<()> {
+        linux_files::create_directory(path, permissions)
+    }
+
+    fn remove_directory(&mut self, path: &HostPath) -> Result<()> {
+        linux_files::remove_directory(path)
+    }
+
+    fn remove_tree(&mut self, path: &HostPath) -> Result<()> {
+        linux_files::remove_tree(path)
+    }
+
+    fn list_directory(&mut self, path: &HostPath) -> Result<Vec<String>> {
+        linux_files::list(path)
+    }
+
+    fn own_executable(&mut self) -> Result<Executable> {
+        if let Some(own) = &self.own {
+            return Ok(own.clone());
+        }
+        let unknown = |answer: String| PlatformError::new("find the agent's own program", answer);
+        let path = std::env::current_exe().map_err(|error| unknown(error.to_string()))?;
+        let path = HostPath::new(path.to_string_lossy()).map_err(|error| unknown(error.to_string()))?;
+        let own = Executable { sha256: linux_files::hash(&path)?, path };
+        self.own = Some(own.clone());
+        Ok(own)
+    }
+
+    fn reboot(&mut self, reason: &str) -> Result<()> {
+        let attempted = format!("restart the host ({reason})");
+        // By way of a timer, so that the answer still goes out.
+        program::succeed(&attempted, "systemd-run", &["--on-active=2s", "systemctl", "reboot"]).map(drop)
+    }
+}
+
+impl LinuxPlatform for LinuxHost {
+    fn sysctl(&mut self, key: &str) -> Result<Option<String>> {
+        Ok(linux_facts::sysctl(key))
+    }
+
+    fn set_sysctl(&mut self, key: &str, value: &str) -> Result<()> {
+        fs::write(linux_facts::sysctl_file(key), value)
+            .map_err(|error| PlatformError::new(format!("set {key}"), error.to_string()))
+    }
+
+    fn module_loaded(&mut self, name: &str) -> Result<bool> {
+        if Path::new("/sys/module").join(name.replace('-', "_")).is_dir() {
+            return Ok(true);
+        }
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let builtin = fs::read_to_string(format!("/lib/modules/{}/modules.builtin", release.trim()));
+        Ok(builtin.is_ok_and(|list| list.lines().any(|line| line.ends_with(&format!("/{name}.ko")))))
+    }
+
+    fn load_module(&mut self, name: &str) -> Result<()> {
+        program::succeed(&format!("load the kernel module {name}"), "modprobe", &[name]).map(drop)
+    }
+
+    fn unload_module(&mut self, name: &str) -> Result<Unloaded> {
+        let attempted = format!("unload the kernel module {name}");
+        let finished = program::run(&attempted, "modprobe", &["-r", name])?;
+        match finished.code {
+            Some(0) => Ok(Unloaded::Gone),
+            _ if ["in use", "is builtin"].iter().any(|words| finished.said().contains(words)) => Ok(Unloaded::InUse),
+            _ => Err(PlatformError::new(attempted, finished.said())),
+        }
+    }
+
+    fn unit(&mut self, name: &str) -> Result<UnitState> {
+        let arguments = ["show", &service(name), "--property=ActiveState", "--property=UnitFileState"];
+        let text = program::succeed(&format!("look at the service {name}"), "systemctl", &arguments)?;
+        Ok(parse_unit(&text))
+    }
+
+    fn reload_units(&mut self) -> Result<()> {
+        program::succeed("reload systemd's units", "systemctl", &["daemon-reload"]).map(drop)
+    }
+
+    fn enable_unit(&mut self, name: &str) -> Result<()> {
+        program::succeed(&format!("enable {name}"), "systemctl", &["--quiet", "enable", &service(name)]).map(drop)
+    }
+
+    fn disable_unit(&mut self, name: &str) -> Result<()> {
+        program::succeed(&format!("disable {name}"), "systemctl", &["--quiet", "disable", &service(name)]).map(drop)
+    }
+
+    fn restart_unit(&mut self, name: &str) -> Result<()> {
+        forget_failures(name)?;
+        program::succeed(&format!("start {name}"), "systemctl", &["restart", &service(name)]).map(drop)
+    }
+
+    fn stop_unit(&mut self, name: &str) -> Result<()> {
+        program::succeed(&format!("stop {name}"), "systemctl", &["stop", &service(name)])?;
+        forget_failures(name)
+    }
+
+    fn journal(&mut self, name: &str) -> Result<String> {
+        let unit = service(name);
+        let arguments = ["--unit", &unit, "--lines", JOURNAL_LINES, "--output", "cat", "--no-pager"];
+        program::succeed(&format!("read the journal of {name}"), "journalctl", &arguments)
+    }
+
+    fn has_forward_rule(&mut self, rule: &ForwardRule) -> Result<bool> {
+        let attempted = format!("look for the rule {rule}");
+        let finished = iptables(&attempted, &["-C", "FORWARD"], rule)?;
+        match finished.code {
+            Some(0) => Ok(true),
+            Some(1) => Ok(false),
+            _ => Err(PlatformError::new(attempted, finished.said())),
+        }
+    }
+
+    fn add_forward_rule(&mut self, rule: &ForwardRule) -> Result<()> {
+        change_rule("add", &["-I", "FORWARD", "1"], rule)
+    }
+
+    fn remove_forward_rule(&mut self, rule: &ForwardRule) -> Result<()> {
+        change_rule("remove", &["-D", "FORWARD"], rule)
+    }
+
+    fn kube(&mut self, operation: &KubeOperation) -> Result<KubeOutcome> {
+        linux_kube::ask(operation)
+    }
+}
+
+fn service(name: &str) -> String {
+    format!("{name}.service")
+}
+
+/// A service that failed too often is not started again until that is forgotten. One that never failed, or that
+/// systemd does not know, has nothing to forget.
+fn forget_failures(name: &str) -> Result<()> {
+    program::run(&format!("forget failures of {name}"), "systemctl", &["reset-failed", &service(name)]).map(drop)
+}
+
+/// Lines such as `ActiveState=active`.
+fn parse_unit(text: &str) -> UnitState {
+    let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default();
+    UnitState {
+        enabled: value("UnitFileState") == "enabled",
+        activity: match value("ActiveState") {
+            "active" | "reloading" => Activity::Active,
+            "activating" => Activity::Activating,
+            "failed" => Activity::Failed,
+            _ => Activity::Inactive,
+        },
+    }
+}
+
+fn change_route(verb: &str, route: &SystemRoute) -> Result<()> {
+    let (destination, via) = (route.destination.to_string(), route.via.to_string());
+    let arguments = ["route", verb, &destination, "via", &via, "dev", &route.adapter];
+    program::succeed(&format!("{verb} the route {route}"), "ip", &arguments).map(drop)
+}
+
+fn change_rule(verb: &str, command: &[&str], rule: &ForwardRule) -> Result<()> {
+    let attempted = format!("{verb} the rule {rule}");
+    let finished = iptables(&attempted, command, rule)?;
+    match finished.code {
+        Some(0) => Ok(()),
+        _ => Err(PlatformError::new(attempted, finished.said())),
+    }
+}
+
+/// `-w` waits for others who change rules: Docker and kube-proxy do.
+fn iptables(attempted: &str, command: &[&str], rule: &ForwardRule) -> Result<program::Finished> {
+    let pods = rule.pods.to_string();
+    let direction = match rule.direction {
+        ForwardDirection::From => "--source",
+        ForwardDirection::To => "--destination",
+    };
+    let matching = [direction, &pods, "-m", "comment", "--comment", "k8swin", "-j", "ACCEPT"];
+    let arguments: Vec<_> = ["-w"].into_iter().chain(command.iter().copied()).chain(matching).collect();
+    program::run(attempted, "iptables", &arguments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn systemds_words_are_understood() {
+        let state = |active, file| parse_unit(&format!("ActiveState={active}\nUnitFileState={file}\n"));
+        assert_eq!(state("active", "enabled"), UnitState { enabled: true, activity: Activity::Active });
+        assert_eq!(state("activating", "disabled").activity, Activity::Activating);
+        assert_eq!(state("failed", "").activity, Activity::Failed);
+        assert_eq!(state("inactive", ""), UnitState { enabled: false, activity: Activity::Inactive });
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let error = program::succeed("try", "k8swin-no-such-program", &[]).unwrap_err();
+        assert_eq!(error.answer, "there is no program k8swin-no-such-program");
+        let said = program::run("try", "false", &[]).unwrap().said();
+        assert_eq!(said, "it said nothing and ended with code 1");
+    }
+
+    #[test]
+    fn the_agent_knows_its_own_program() {
+        let mut host = LinuxHost::default();
+        let own = host.own_executable().unwrap();
+        assert_eq!(host.hash_file(&own.path).unwrap(), own.sha256);
+        assert_eq!(host.own_executable().unwrap(), own);
+    }
+}

@@ -1,0 +1,172 @@
+//! Facts of a real Linux host.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use k8swin_protocol::facts::{CommonFacts, Docker, DockerNetwork, LinuxFacts};
+
+use super::{PlatformError, Result, linux_network, program};
+
+/// The settings that matter to us.
+const SYSCTLS: [&str; 4] = [
+    "net.bridge.bridge-nf-call-iptables",
+    "net.ipv4.conf.all.rp_filter",
+    "net.ipv4.ip_forward",
+    "vm.overcommit_memory",
+];
+
+/// The programs that kube-proxy, the kubelet and the agent call.
+const PROGRAMS: [&str; 11] = [
+    "conntrack",
+    "ebtables",
+    "ethtool",
+    "ip",
+    "iptables",
+    "modprobe",
+    "mount",
+    "nsenter",
+    "socat",
+    "systemctl",
+    "umount",
+];
+
+/// Where the cluster's programs and images go.
+const DISK: &str = "/var/lib";
+
+pub(super) fn gather(now_ms: i64) -> Result<LinuxFacts> {
+    let release = read("/etc/os-release")?;
+    let memory = read("/proc/meminfo")?;
+    let uid = effective_user(&read("/proc/self/status")?);
+    let sysctl = |key: &&str| Some(((*key).to_owned(), sysctl(key)?));
+    Ok(LinuxFacts {
+        common: CommonFacts {
+            hostname: read("/proc/sys/kernel/hostname")?.trim().to_lowercase(),
+            machine_id: read("/etc/machine-id")?.trim().to_owned(),
+            boot_id: read("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
+            clock_ms: now_ms,
+            user: user_name(&read("/etc/passwd")?, &uid),
+            privileged: uid == "0",
+            memory_bytes: kilobytes(&memory, "MemTotal"),
+            disk_free_bytes: disk_free()?,
+            adapters: linux_network::adapters()?,
+            routes: linux_network::routes()?,
+            listeners: linux_network::listeners(),
+            owned: Vec::new(),
+            cluster: None,
+        },
+        distribution: setting(&release, "ID"),
+        distribution_version: setting(&release, "VERSION_ID"),
+        kernel: read("/proc/sys/kernel/osrelease")?.trim().to_owned(),
+        systemd: Path::new("/run/systemd/system").is_dir(),
+        docker: docker()?,
+        swap_bytes: kilobytes(&memory, "SwapTotal"),
+        sysctls: SYSCTLS.iter().filter_map(sysctl).collect(),
+        programs: PROGRAMS.iter().filter(|name| is_installed(name)).map(|name| (*name).to_owned()).collect(),
+    })
+}
+
+/// A kernel setting, if the kernel has it.
+pub(super) fn sysctl(key: &str) -> Option<String> {
+    let value = fs::read_to_string(sysctl_file(key)).ok()?;
+    Some(value.trim_end().to_owned())
+}
+
+/// The file of a kernel setting.
+pub(super) fn sysctl_file(key: &str) -> String {
+    format!("/proc/sys/{}", key.replace('.', "/"))
+}
+
+fn read(path: &str) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| PlatformError::new(format!("read {path}"), error.to_string()))
+}
+
+fn is_installed(name: &str) -> bool {
+    program::SEARCH_PATH.split(':').any(|folder| Path::new(folder).join(name).is_file())
+}
+
+/// A value of os-release, which may be quoted.
+fn setting(text: &str, key: &str) -> String {
+    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    value.unwrap_or_default().trim_matches(['"', '\'']).to_owned()
+}
+
+/// A value of `/proc/meminfo`, in bytes.
+fn kilobytes(text: &str, key: &str) -> u64 {
+    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    let number = value.and_then(|value| value.split_whitespace().next()?.parse::<u64>().ok());
+    number.unwrap_or(0) * 1024
+}
+
+/// The second number of `Uid:` in `/proc/self/status`.
+fn effective_user(status: &str) -> String {
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    line.and_then(|line| line.split_whitespace().nth(1)).unwrap_or_default().to_owned()
+}
+
+fn user_name(passwd: &str, uid: &str) -> String {
+    let mut accounts = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let account = accounts.find(|fields| fields.get(2) == Some(&uid));
+    account.and_then(|fields| fields.first().map(|name| (*name).to_owned())).unwrap_or_else(|| uid.to_owned())
+}
+
+fn disk_free() -> Result<u64> {
+    let attempted = format!("measure the free space of {DISK}");
+    let text = program::succeed(&attempted, "df", &["-Pk", DISK])?;
+    parse_free(&text).ok_or_else(|| PlatformError::new(attempted, format!("df said: {}", text.trim())))
+}
+
+/// The fourth column of the second line of `df -Pk`, which POSIX fixes.
+fn parse_free(text: &str) -> Option<u64> {
+    Some(text.lines().nth(1)?.split_whitespace().nth(3)?.parse::<u64>().ok()? * 1024)
+}
+
+fn docker() -> Result<Option<Docker>> {
+    if !is_installed("docker") {
+        return Ok(None);
+    }
+    let ask = |arguments: &[&str]| -> Result<Option<String>> {
+        let finished = program::run("ask Docker", "docker", arguments)?;
+        let answer = finished.stdout.trim().to_owned();
+        Ok((finished.code == Some(0) && !answer.is_empty()).then_some(answer))
+    };
+    let Some(version) = ask(&["version", "--format", "{{.Server.Version}}"])? else {
+        let version = ask(&["version", "--format", "{{.Client.Version}}"])?.unwrap_or_default();
+        return Ok(Some(Docker { version, running: false, cgroup_driver: String::new(), networks: BTreeMap::new() }));
+    };
+    let mut networks = BTreeMap::new();
+    for name in ask(&["network", "ls", "--format", "{{.Name}}"])?.unwrap_or_default().lines() {
+        let format = "{{.Driver}}{{range .IPAM.Config}} {{.Subnet}}{{end}}";
+        if let Some(network) = ask(&["network", "inspect", "--format", format, name])? {
+            let mut words = network.split_whitespace();
+            let driver = words.next().unwrap_or_default().to_owned();
+            networks
+                .insert(name.to_owned(), DockerNetwork { driver, subnet: words.find_map(|word| word.parse().ok()) });
+        }
+    }
+    let cgroup_driver = ask(&["info", "--format", "{{.CgroupDriver}}"])?.unwrap_or_default();
+    Ok(Some(Docker { version, running: true, cgroup_driver, networks }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_the_system_are_read() {
+        assert_eq!(setting("NAME=x\nID=debian\nVERSION_ID=\"12\"\n", "ID"), "debian");
+        assert_eq!(setting("ID=debian\nVERSION_ID=\"12\"\n", "VERSION_ID"), "12");
+        assert_eq!(kilobytes("MemTotal:       16 kB\nSwapTotal: 2 kB\n", "SwapTotal"), 2048);
+        assert_eq!(effective_user("Name:\tx\nUid:\t1000\t0\t0\t0\n"), "0");
+        assert_eq!(user_name("root:x:0:0::/root:/bin/sh\nu:x:7:7::/:/bin/sh", "7"), "u");
+        let df = "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda1 100 40 60 40% /\n";
+        assert_eq!(parse_free(df), Some(61440));
+    }
+
+    #[test]
+    fn this_machine_has_facts() {
+        let facts = gather(7).unwrap();
+        assert_eq!(facts.common.clock_ms, 7);
+        assert!(!facts.kernel.is_empty() && facts.common.memory_bytes > 0);
+    }
+}

@@ -1,0 +1,108 @@
+//! kubectl on a control-plane host: its arguments, and what its answers mean.
+
+use std::fs;
+
+use k8swin_protocol::Os;
+use k8swin_protocol::wire::KubeCall;
+use serde_json::{Value, json};
+
+use super::program::{self, Finished};
+use super::{KubeOperation, KubeOutcome, Result};
+
+/// kubectl writes caches into its home folder, which goes after each call.
+const HOME: &str = "/run/k8swin-kubectl";
+
+pub(super) fn ask(operation: &KubeOperation) -> Result<KubeOutcome> {
+    let (kubectl, kubeconfig) = (Os::Linux.bin().join("kubectl"), Os::Linux.etc().join("admin.conf"));
+    for needed in [&kubectl, &kubeconfig] {
+        if !std::path::Path::new(needed.as_str()).is_file() {
+            return Ok(KubeOutcome::Unreachable(format!("there is no {needed}")));
+        }
+    }
+    let (mut arguments, input) = arguments(operation);
+    arguments.insert(0, format!("--kubeconfig={kubeconfig}"));
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let environment = [("HOME", HOME)];
+    let finished =
+        program::run_with("ask the Kubernetes API", kubectl.as_str(), &arguments, input.as_bytes(), &environment);
+    // There is nothing to remove where kubectl wrote nothing.
+    let _ = fs::remove_dir_all(HOME);
+    Ok(outcome(&finished?))
+}
+
+/// The arguments and the standard input of a call.
+fn arguments(operation: &KubeOperation) -> (Vec<String>, String) {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    match operation {
+        KubeOperation::Call(KubeCall::Get { path }) => (words(&["get", "--raw", path]), String::new()),
+        KubeOperation::Call(KubeCall::Create { object }) => {
+            (words(&["create", "--validate=false", "-o", "json", "-f", "-"]), object.to_string())
+        }
+        KubeOperation::Call(KubeCall::Delete { kind, namespace, name }) => {
+            (words(&["delete", kind, name, "--namespace", namespace]), String::new())
+        }
+        KubeOperation::PatchNode { name, patch } => {
+            (words(&["patch", "node", name, "--type=merge", "-o", "json", "-p", &patch.to_string()]), String::new())
+        }
+        KubeOperation::DeleteNode { name } => (words(&["delete", "node", name]), String::new()),
+    }
+}
+
+/// What kubectl's end means. Errors of the API begin with `Error from server (REASON):`.
+fn outcome(finished: &Finished) -> KubeOutcome {
+    if finished.code == Some(0) {
+        // `delete` answers with words, `/healthz` with `ok`.
+        let text = finished.stdout.trim();
+        let body = serde_json::from_str(text).unwrap_or_else(|_| match text {
+            "ok" => Value::from("ok"),
+            _ => json!({"kind": "Status", "status": "Success", "message": text}),
+        });
+        return KubeOutcome::Done(body);
+    }
+    let said = finished.said();
+    let unreachable = [
+        "The connection to the server",
+        "Unable to connect to the server",
+        "Error from server (ServiceUnavailable)",
+        "Error from server (InternalError)",
+        "Error from server (Timeout)",
+        "etcdserver:",
+        "etcd cluster is unavailable",
+    ];
+    if said.contains("Error from server (NotFound)") {
+        KubeOutcome::NotFound
+    } else if unreachable.iter().any(|words| said.contains(words)) {
+        KubeOutcome::Unreachable(said)
+    } else {
+        KubeOutcome::Refused(said)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finished(code: i32, stdout: &str, stderr: &str) -> KubeOutcome {
+        outcome(&Finished { code: Some(code), stdout: stdout.into(), stderr: stderr.into() })
+    }
+
+    #[test]
+    fn answers_of_kubectl_are_understood() {
+        assert_eq!(finished(0, "{\"kind\":\"Node\"}\n", ""), KubeOutcome::Done(json!({"kind": "Node"})));
+        assert_eq!(finished(0, "ok", ""), KubeOutcome::Done("ok".into()));
+        assert_eq!(finished(1, "", "Error from server (NotFound): nodes \"x\" not found\n"), KubeOutcome::NotFound);
+        let refused =
+            "The connection to the server localhost:8080 was refused - did you specify the right host or port?";
+        assert_eq!(finished(1, "", refused), KubeOutcome::Unreachable(refused.into()));
+        let exists = "Error from server (AlreadyExists): nodes \"x\" already exists";
+        assert_eq!(finished(1, "", exists), KubeOutcome::Refused(exists.into()));
+    }
+
+    #[test]
+    fn objects_go_by_standard_input() {
+        let object = json!({"kind": "Pod"});
+        let (arguments, input) = arguments(&KubeOperation::Call(KubeCall::Create { object }));
+        assert_eq!(arguments.last().map(String::as_str), Some("-"));
+        assert_eq!(input, "{\"kind\":\"Pod\"}");
+    }
+}
