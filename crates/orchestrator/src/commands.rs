@@ -30,8 +30,10 @@ pub async fn up(cluster: &Cluster, options: &Options) -> Result<Summary, RunErro
         let artifacts = Supplies::find(cluster, options, &teller).await?;
         let mut fleet = Fleet::new(cluster, options, teller.clone(), artifacts.agents.clone(), |_| true);
         let result = up_with(&mut fleet, &artifacts, &state).await;
+        // Refused before anything was changed: the hosts are left as they were found.
+        let refused = matches!(result, Err(RunError::Preflight(_) | RunError::Locked { .. }));
         let summary = summarise(&mut fleet, result);
-        fleet.close(Closing::Keep).await;
+        fleet.close(if refused { Closing::AsFound } else { Closing::Keep }).await;
         summary
     }
     .await;

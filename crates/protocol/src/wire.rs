@@ -86,7 +86,8 @@ pub enum Request {
     },
     /// Keep the lock alive. Answer: [`Response::Done`].
     Ping,
-    /// Clean the staging folder and end. Answer: [`Response::Done`], then the agent exits.
+    /// End, and clean the staging folder if this session changed anything. Answer: [`Response::Done`], then the agent
+    /// exits.
     Bye,
 }
 

@@ -57,10 +57,13 @@ pub(crate) async fn establish(
 
 /// Takes the agent away.
 pub(crate) async fn remove(remote: &mut impl Remote, sha256: Sha256, path: &HostPath) -> Result<(), TransportError> {
-    const DOING: &str = "removing the agent";
     let bootstrap = Bootstrap { verb: Verb::Remove, sha256, path: path.clone() };
-    let ended = script(remote, &bootstrap, &[], DOING).await?;
-    if ended.code == Some(0) { Ok(()) } else { Err(TransportError::lost(remote.target(), DOING, ended.answer())) }
+    let ended = script(remote, &bootstrap, &[], "removing the agent").await?;
+    if ended.code == Some(0) {
+        Ok(())
+    } else {
+        Err(TransportError::AgentNotRemoved { target: remote.target().clone(), answer: ended.answer() })
+    }
 }
 
 async fn put(remote: &mut impl Remote, agent: &AgentBinary, path: &HostPath) -> Result<(), ConnectError> {

@@ -284,7 +284,10 @@ impl ConnectError {
             Self::NotTheProtocol { target, protocol, answer } => (
                 format!("speak {protocol} with {target}"),
                 answer.clone(),
-                Some("is the port right? SSH has 22, WinRM 5986 (`transport = \"https\"`) and 5985 (\"http\")".to_owned()),
+                Some(
+                    "is the port right? SSH has 22, WinRM 5986 (`transport = \"https\"`) and 5985 (\"http\")"
+                        .to_owned(),
+                ),
             ),
             Self::Setup { target, attempted, answer, hint } => {
                 (format!("{attempted}, for {target}"), answer.clone(), Some(hint.clone()))
@@ -329,6 +332,14 @@ pub enum TransportError {
         /// Exit code and last words.
         answer: String,
     },
+    /// The agent is still on the host.
+    #[error("the agent could not be removed from {target}: {answer}")]
+    AgentNotRemoved {
+        /// Where.
+        target: Target,
+        /// Exit code and words of the script.
+        answer: String,
+    },
     /// The agent sent a line beyond [`k8swin_protocol::wire::MAX_LINE`].
     #[error("the agent on {target} sent a line without an end")]
     LineTooLong {
@@ -357,6 +368,9 @@ impl TransportError {
                 answer: format!("it ended: {answer}"),
                 hint: again,
             },
+            Self::AgentNotRemoved { target, answer } => {
+                Failure { attempted: format!("remove the agent from {target}"), answer: answer.clone(), hint: None }
+            }
             Self::LineTooLong { target } => Failure {
                 attempted: format!("read the agent's answer on {target}"),
                 answer: "a line without an end".to_owned(),

@@ -146,7 +146,7 @@ fn refuse_exposed(_path: &Utf8Path) -> io::Result<Result<(), SecretError>> {
     Ok(Ok(()))
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -176,7 +176,6 @@ mod tests {
         assert!(matches!(resolve(&source), Err(SecretError::Empty(_))));
     }
 
-    #[cfg(unix)]
     #[test]
     fn a_file_that_everybody_can_read_is_refused_with_the_remedy() {
         let (_folder, source) = file("hunter2", 0o644);

@@ -162,11 +162,4 @@ mod tests {
         let df = "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda1 100 40 60 40% /\n";
         assert_eq!(parse_free(df), Some(61440));
     }
-
-    #[test]
-    fn this_machine_has_facts() {
-        let facts = gather(7).unwrap();
-        assert_eq!(facts.common.clock_ms, 7);
-        assert!(!facts.kernel.is_empty() && facts.common.memory_bytes > 0);
-    }
 }

@@ -230,7 +230,7 @@ mod tests {
         append(&below("blob"), b"ab").unwrap();
         append(&below("blob"), b"cd").unwrap();
         assert_eq!(read(&below("blob")).unwrap().expose(), b"abcd");
-        assert_eq!(list(&below("").parent().unwrap()).unwrap(), ["blob", "copy", "key"]);
+        assert_eq!(list(&below("key").parent().unwrap()).unwrap(), ["blob", "copy", "key"]);
         let error = read(&below("nothing")).unwrap_err();
         assert_eq!(error.answer, "No such file or directory");
     }

@@ -333,7 +333,7 @@ fn blobs_arrive_in_pieces_and_resume() {
     assert_eq!(host.read_file(&path("/etc/blob")), Some(bytes.clone()));
 
     // What is owned elsewhere is not sent again, also when the staging folder is empty.
-    ask(&host, Request::Bye).unwrap();
+    farewell(&host).unwrap();
     let more = on_linux(
         Phase::Files,
         vec![file("/etc/blob", Content::Blob(blob(&bytes))), file("/etc/copy", Content::Blob(blob(&bytes)))],

@@ -151,7 +151,9 @@ fn try_key(
                 .map_err(|error| ConnectError::Secret { target: hop.target.clone(), error })?,
         ),
         (true, _) => {
-            attempts.0.push(format!("{path}: has a passphrase, which is neither in `passphrase` nor known to ssh-agent"));
+            attempts
+                .0
+                .push(format!("{path}: has a passphrase, which is neither in `passphrase` nor known to ssh-agent"));
             return Ok(Outcome::Refused);
         }
     };
@@ -205,9 +207,9 @@ fn connected_agent(session: &Session, socket: &Utf8Path) -> Result<Agent, ssh2::
 /// Whether a key of the agent is one that is named: the public half beside a key file tells.
 fn is_named(login: &Login, key: &PublicKey) -> bool {
     let public_halves = login.identity.iter().chain(&login.further_identities).map(|path| format!("{path}.pub"));
-    public_halves.filter_map(|path| std::fs::read_to_string(path).ok()).any(|text| {
-        private_key::public_blob(&text).is_some_and(|blob| blob == key.blob())
-    })
+    public_halves
+        .filter_map(|path| std::fs::read_to_string(path).ok())
+        .any(|text| private_key::public_blob(&text).is_some_and(|blob| blob == key.blob()))
 }
 
 /// Answers every question that hides its answer with the password.

@@ -79,16 +79,19 @@ impl Driver {
     async fn run(mut self, output: mpsc::Sender<Output>, terminate: CancellationToken) {
         let end = tokio::select! {
             biased;
-            () = terminate.cancelled() => Err("it was ended".to_owned()),
-            end = self.exchange(&output) => end,
+            () = terminate.cancelled() => None,
+            end = self.exchange(&output) => Some(end),
         };
-        let last = match end {
-            Ok(()) => Output::Exited(self.exit_code()),
-            Err(cause) => Output::Lost(cause),
+        let last = match &end {
+            Some(Ok(())) => Output::Exited(self.exit_code()),
+            Some(Err(cause)) => Output::Lost(cause.clone()),
+            None => Output::Lost("it was ended".to_owned()),
         };
-        // Before the end is told: the session's next user must find it at rest.
-        let mut channel = self.channel.clone();
-        let _ = self.link.blocking(STEP, move |_| channel.close()).await;
+        if !matches!(end, Some(Err(_))) {
+            // Before the end is told: the session's next user must find it at rest.
+            let mut channel = self.channel.clone();
+            let _ = self.link.blocking(STEP, move |_| channel.close()).await;
+        }
         for piece in self.incoming.drain(..) {
             let _ = output.send(piece).await;
         }
@@ -147,7 +150,7 @@ impl Driver {
                     if heard.elapsed() > SILENCE {
                         return Err(format!("silent for {} s", SILENCE.as_secs()));
                     }
-                    if self.outgoing.is_empty() && !self.half_sent() {
+                    if !self.half_sent() {
                         let sent = self.link.blocking(STEP, |session| session.keepalive_send()).await?;
                         sent.map_err(|error| error.to_string())?;
                     }
@@ -180,7 +183,8 @@ impl Driver {
     /// Reads and writes what can be without waiting.
     fn step(&mut self) -> io::Result<Step> {
         let mut moved = false;
-        for (stream, wrap) in [(0, Output::Stdout as fn(Bytes) -> Output), (ssh2::EXTENDED_DATA_STDERR, Output::Stderr)] {
+        for (stream, wrap) in [(0, Output::Stdout as fn(Bytes) -> Output), (ssh2::EXTENDED_DATA_STDERR, Output::Stderr)]
+        {
             for _ in 0..TURN {
                 if self.incoming.len() >= WAITING {
                     break;

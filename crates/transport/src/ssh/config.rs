@@ -137,10 +137,13 @@ impl SshConfig {
                 "port" if settings.port.is_none() => {
                     let reason = || format!("`{first}` is not a port");
                     let port = first.parse().ok().filter(|port| *port != 0);
-                    settings.port = Some(port.ok_or_else(|| ConfigError { place: line.place.clone(), reason: reason() })?);
+                    settings.port =
+                        Some(port.ok_or_else(|| ConfigError { place: line.place.clone(), reason: reason() })?);
                 }
                 "identityfile" if !settings.identities.contains(first) => settings.identities.push(first.clone()),
-                "userknownhostsfile" if settings.known_hosts.is_empty() => settings.known_hosts = line.arguments.clone(),
+                "userknownhostsfile" if settings.known_hosts.is_empty() => {
+                    settings.known_hosts = line.arguments.clone()
+                }
                 _ => {}
             }
         }

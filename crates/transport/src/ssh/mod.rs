@@ -6,10 +6,12 @@ mod config;
 mod jump;
 mod known_hosts;
 mod link;
+#[cfg(all(test, unix))]
+mod password_tests;
 mod pattern;
 mod private_key;
 mod route;
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests;
 
 use std::sync::Arc;
@@ -33,8 +35,11 @@ use crate::error::{ConnectError, HostKey, Target, TransportError};
 use crate::remote::{Bytes, Program, Remote, Running};
 use crate::secrets::Secrets;
 
-/// How long a channel may take to open, and a connection to say farewell.
+/// How long a channel may take to open.
 const STEP: Duration = Duration::from_secs(30);
+
+/// How long the farewell may take.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The interval in seconds that libssh2 is told; the pace is set where keep-alives are sent.
 const KEEP_ALIVE: u32 = 5;
@@ -64,16 +69,14 @@ pub(crate) async fn connect(
         })?,
         None => SshConfig::default(),
     };
-    let mut hops = route::route(host, ssh, &config, surroundings)?.into_iter();
-    let Some(mut hop) = hops.next() else {
-        return Err(TransportError::lost(&Target { host: host.name.clone(), endpoint: host.address.clone() }, "connecting", "there is no way").into());
-    };
-    let mut link = establish(dial(&hop, options.connect_timeout).await?, &hop, options).await?;
-    for next in hops {
-        let stream = through(link, &next, options.connect_timeout).await?;
-        link = establish(stream, &next, options).await?;
-        hop = next;
+    let (jumps, hop) = route::route(host, ssh, &config, surroundings)?;
+    let limit = options.connect_timeout;
+    let mut stream = dial(jumps.first().unwrap_or(&hop), limit).await?;
+    for (index, jump) in jumps.iter().enumerate() {
+        let link = establish(stream, jump, options).await?;
+        stream = through(link, jumps.get(index + 1).unwrap_or(&hop), limit).await?;
     }
+    let link = establish(stream, &hop, options).await?;
     Ok(Connection { target: hop.target, link, user: hop.login.user, driver: None })
 }
 
@@ -260,7 +263,7 @@ impl Remote for Connection {
             let _ = driver.await;
         }
         // The other side may be gone, in which case there is nobody to take leave of.
-        let _ = self.link.blocking(STEP, |session| session.disconnect(None, "done", None)).await;
+        let _ = self.link.blocking(FAREWELL, |session| session.disconnect(None, "done", None)).await;
         Ok(())
     }
 }

@@ -26,13 +26,12 @@ pub(crate) struct Surroundings {
 impl Surroundings {
     /// Those of this process.
     pub(crate) fn of_this_machine() -> Self {
-        let variable = |names: [&str; 2]| {
-            names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-        };
+        let variable =
+            |names: &[&str]| names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
         Self {
-            home: variable(["HOME", "USERPROFILE"]).map(Utf8PathBuf::from),
-            user: variable(["USER", "USERNAME"]),
-            agent_socket: variable(["SSH_AUTH_SOCK", "SSH_AUTH_SOCK"]).map(Utf8PathBuf::from),
+            home: variable(&["HOME", "USERPROFILE"]).map(Utf8PathBuf::from),
+            user: variable(&["USER", "USERNAME"]),
+            agent_socket: variable(&["SSH_AUTH_SOCK"]).map(Utf8PathBuf::from),
         }
     }
 }
@@ -65,13 +64,13 @@ pub(super) struct Login {
     pub(super) password: Option<SecretSource>,
 }
 
-/// Finds the way to `host`.
+/// Finds the way to `host`: the jump hosts in order, and the host itself.
 pub(super) fn route(
     host: &Host,
     ssh: &Ssh,
     config: &SshConfig,
     surroundings: &Surroundings,
-) -> Result<Vec<Hop>, ConnectError> {
+) -> Result<(Vec<Hop>, Hop), ConnectError> {
     let router = Router { name: &host.name, ssh, config, surroundings };
     let unreadable = |reason: RouteError| ConnectError::Setup {
         target: Target { host: host.name.clone(), endpoint: format!("{}:{}", host.address, host.port()) },
@@ -102,16 +101,14 @@ struct Router<'a> {
 }
 
 impl Router<'_> {
-    fn to_host(&self, address: &str) -> Result<Vec<Hop>, RouteError> {
+    fn to_host(&self, address: &str) -> Result<(Vec<Hop>, Hop), RouteError> {
         let settings = self.config.lookup(address)?;
         let jumps = self.ssh.proxy_jump.as_ref().or(settings.proxy_jump.as_ref()).cloned();
         let port = self.ssh.port.or(settings.port).unwrap_or(22);
         let user = self.ssh.user.clone().or_else(|| settings.user.clone());
         let mut hop = self.hop(self.name.to_owned(), address, settings, user, port)?;
         hop.login.password.clone_from(&self.ssh.password);
-        let mut hops = self.through(jumps.as_deref(), 0)?;
-        hops.push(hop);
-        Ok(hops)
+        Ok((self.through(jumps.as_deref(), 0)?, hop))
     }
 
     /// The hops of a `ProxyJump`: the first may have a `ProxyJump` of its own, as with OpenSSH.
@@ -280,7 +277,7 @@ mod tests {
             pod_cidr: "192.168.0.0/24".parse().unwrap(),
             system: System::Linux(LinuxHost { control_plane: true, worker: true, ssh: ssh.clone() }),
         };
-        route(&host, &ssh, &config, &surroundings)
+        route(&host, &ssh, &config, &surroundings).map(|(jumps, host)| jumps.into_iter().chain([host]).collect())
     }
 
     #[test]

@@ -61,7 +61,9 @@ impl Server {
         }
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| Utf8PathBuf::from_path_buf(folder.path().join(name)).unwrap();
-        for (name, kind) in [("host_ed25519", "ed25519"), ("host_ecdsa", "ecdsa"), ("id", "ed25519"), ("other", "ed25519")] {
+        for (name, kind) in
+            [("host_ed25519", "ed25519"), ("host_ecdsa", "ecdsa"), ("id", "ed25519"), ("other", "ed25519")]
+        {
             new_key(&at(name), kind, "");
         }
         new_key(&at("locked"), "ed25519", "open sesame");
@@ -304,7 +306,8 @@ async fn keys_of_the_ssh_agent_are_offered() {
     let Some(server) = Server::start().await else { return };
     server.know("host_ed25519");
     let socket = server.at("agent.sock");
-    let mut ssh_agent = Command::new("ssh-agent").args(["-D", "-a", socket.as_str()]).stdout(Stdio::null()).spawn().unwrap();
+    let mut ssh_agent =
+        Command::new("ssh-agent").args(["-D", "-a", socket.as_str()]).stdout(Stdio::null()).spawn().unwrap();
     while !socket.exists() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -457,96 +460,4 @@ async fn an_agent_that_hangs_does_not_hold_up_the_end() {
     assert!(!server.at("opt").exists());
     // SSH has no word that ends a program without a terminal: this one is left to its own devices.
     run("kill", &[std::fs::read_to_string(pid_file).unwrap().trim()]);
-}
-
-struct LabLinux(k8swin_lab::program::Account);
-impl k8swin_lab::program::CommandHost for LabLinux {
-    fn name(&self) -> &str { "lin" }
-    fn account(&self) -> &k8swin_lab::program::Account { &self.0 }
-    fn connection_faults(&self) -> k8swin_lab::program::ConnectionFaults { Default::default() }
-    fn power(&self) -> CancellationToken { CancellationToken::new() }
-    fn start(&self, command: k8swin_lab::program::CommandLine) -> k8swin_lab::program::RunningProgram {
-        use k8swin_lab::program::Output as O;
-        let (stdin, mut input) = tokio::sync::mpsc::channel::<bytes::Bytes>(8);
-        let (writer, output) = tokio::sync::mpsc::channel(8);
-        println!("lab: {}", command.command.lines().next().unwrap());
-        tokio::spawn(async move {
-            if command.command.starts_with("sh") {
-                let mut n = 0;
-                while let Some(c) = input.recv().await { n += c.len(); }
-                println!("bootstrap read {n}");
-                *PUT.lock().unwrap() = true;
-                writer.send(O::Exit(0)).await.unwrap();
-            } else if *PUT.lock().unwrap() {
-                writer.send(O::Stdout("{\"type\":\"hello\",\"protocol\":1,\"version\":\"0\"}\n".into())).await.unwrap();
-                while let Some(c) = input.recv().await { writer.send(O::Stdout(c)).await.unwrap(); }
-                writer.send(O::Exit(0)).await.unwrap();
-            } else {
-                writer.send(O::Exit(127)).await.unwrap();
-            }
-        });
-        k8swin_lab::program::RunningProgram { stdin, output, terminate: CancellationToken::new() }
-    }
-}
-static PUT: Mutex<bool> = Mutex::new(false);
-
-async fn measure(name: &str, session: &mut Session) {
-    let t = std::time::Instant::now();
-    for _ in 0..1000 { echoes(session, "ping").await; }
-    println!("{name}: echo {:?} each", t.elapsed() / 1000);
-    let t = std::time::Instant::now();
-    let line = "x".repeat(262_144);
-    for _ in 0..200 { 
-        session.send(Zeroizing::new(format!("{line}\n"))).await.unwrap();
-        assert_eq!(session.receive().await.unwrap().len(), line.len());
-    }
-    println!("{name}: 50 MiB both ways in {:?}", t.elapsed());
-    let cpu = || { let s = std::fs::read_to_string("/proc/self/stat").unwrap(); let v: Vec<&str> = s.split(' ').collect(); v[13].parse::<u64>().unwrap() + v[14].parse::<u64>().unwrap() };
-    let c = cpu();
-    tokio::time::sleep(Duration::from_secs(35)).await;
-    println!("{name}: idle 35 s took {} ticks", cpu() - c);
-    echoes(session, "after").await;
-}
-
-#[tokio::test]
-async fn tmp_measure_sshd() {
-    let Some(server) = Server::start().await else { return };
-    server.know("host_ed25519");
-    let t = std::time::Instant::now();
-    let agent = agent(20 << 20);
-    let mut session = server.connect_with(server.ssh(), &agent, &options(), Surroundings::default()).await.unwrap();
-    println!("sshd: connect + 20 MiB {:?}", t.elapsed());
-    measure("sshd", &mut session).await;
-    session.close(AgentFate::Keep).await.unwrap();
-    let t = std::time::Instant::now();
-    let session = server.connect_with(server.ssh(), &agent, &options(), Surroundings::default()).await.unwrap();
-    println!("sshd: connect {:?}", t.elapsed());
-    let t = std::time::Instant::now();
-    session.close(AgentFate::Keep).await.unwrap();
-    println!("sshd: close {:?}", t.elapsed());
-}
-
-#[tokio::test]
-async fn tmp_measure_lab() {
-    let Some(server) = Server::start().await else { return };
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let account = k8swin_lab::program::Account { user: "root".into(), password: None, authorized_keys: vec![std::fs::read_to_string(server.at("id.pub")).unwrap()] };
-    let host = LabLinux(account);
-    let key = k8swin_lab::ssh::Server { key: test_key(&server), forwards: Default::default() };
-    tokio::spawn(k8swin_lab::ssh::serve(listener, key, Arc::new(host), CancellationToken::new()));
-    let ssh = Ssh { user: Some("root".into()), port: Some(port), unknown_host_key: UnknownHostKey::AcceptNew, ..server.ssh() };
-    let t = std::time::Instant::now();
-    let agent = agent(20 << 20);
-    let mut session = server.connect_with(ssh, &agent, &options(), Surroundings::default()).await.unwrap();
-    println!("lab: connect + 20 MiB {:?}", t.elapsed());
-    measure("lab", &mut session).await;
-    for index in 0..40 { session.send(Zeroizing::new(format!("{index} {}\n", "y".repeat(300_000)))).await.unwrap(); }
-    for _ in 0..40 { session.receive().await.unwrap(); }
-    println!("lab: burst done");
-    session.close(AgentFate::Keep).await.unwrap();
-}
-
-fn test_key(server: &Server) -> russh::keys::PrivateKey {
-    russh::keys::load_secret_key(server.at("host_ed25519"), None).unwrap()
 }

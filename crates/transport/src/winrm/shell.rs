@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use k8swin_protocol::bootstrap::{POWERSHELL_PROGRAM, powershell_arguments};
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 use winrm_rs::{Shell, WinrmClient, WinrmError};
 use zeroize::Zeroizing;
 
@@ -104,7 +103,7 @@ async fn drive(shell: &Shell<'_>, command_id: &str, streams: Streams) {
     let last = {
         let receiving = receive(shell, command_id, &output);
         tokio::pin!(receiving);
-        let sending = send(shell, command_id, stdin, &terminate);
+        let sending = send(shell, command_id, stdin);
         tokio::select! {
             biased;
             () = terminate.cancelled() => Output::Lost("it was ended".to_owned()),
@@ -172,12 +171,7 @@ impl Pace {
 }
 
 /// Sends input until its end, and then that it has ended. Gives the error that stopped it.
-async fn send(
-    shell: &Shell<'_>,
-    command_id: &str,
-    mut stdin: mpsc::Receiver<Bytes>,
-    terminate: &CancellationToken,
-) -> Option<WinrmError> {
+async fn send(shell: &Shell<'_>, command_id: &str, mut stdin: mpsc::Receiver<Bytes>) -> Option<WinrmError> {
     let (mut waiting, mut most) = (VecDeque::new(), SEND);
     let mut ended = false;
     while !ended || !waiting.is_empty() {
@@ -207,9 +201,6 @@ async fn send(
                 }
                 Err(error) if fault::is_too_large(&error) && most > SMALLEST_SEND => most /= 2,
                 Err(error) => return Some(error),
-            }
-            if terminate.is_cancelled() {
-                return None;
             }
         }
     }

@@ -9,8 +9,8 @@ use camino::Utf8PathBuf;
 use k8swin_inventory::cluster::{AdapterSelector, ForwardingMode, SecretSource, System, WindowsHost};
 use k8swin_lab::program::{Account, CommandHost, CommandLine, ConnectionFaults, Output, RunningProgram};
 use k8swin_lab::winrm::{Counters, Limits, Security, Server};
-use k8swin_protocol::bootstrap::{POWERSHELL_PROGRAM, powershell_arguments};
 use k8swin_protocol::Sha256;
+use k8swin_protocol::bootstrap::{POWERSHELL_PROGRAM, powershell_arguments};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpListener;
@@ -96,7 +96,8 @@ async fn bootstrap(input: &mut mpsc::Receiver<Chunk>, file: &Mutex<Option<(Strin
         *file.lock().unwrap() = None;
         return 0;
     }
-    let bytes: Vec<u8> = lines.take_while(|line| *line != ".").flat_map(|line| STANDARD.decode(line).unwrap()).collect();
+    let bytes: Vec<u8> =
+        lines.take_while(|line| *line != ".").flat_map(|line| STANDARD.decode(line).unwrap()).collect();
     if Sha256::of(&bytes) != header.sha256 {
         return 65;
     }
@@ -303,6 +304,57 @@ async fn a_host_with_smaller_envelopes_gets_smaller_pieces() {
 }
 
 #[tokio::test]
+async fn silence_beyond_the_time_out_is_no_error() {
+    let limits = Limits { timeout: Duration::from_millis(20), ..Limits::default() };
+    let server = serve(Security::Http, limits).await;
+    let mut session = connect_to(server.port, WinRmTransport::Http).await.unwrap();
+    let before = server.counters.requests();
+    // Several long polls come back empty.
+    while server.counters.requests() < before + 5 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    echoes(&mut session, "still there").await;
+    session.close(AgentFate::Keep).await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_secret_is_logged() {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let writer = Log(Arc::clone(&log));
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    // Of this thread, on which this test's tasks run.
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let server = serve_http().await;
+    let mut session = connect_to(server.port, WinRmTransport::Http).await.unwrap();
+    echoes(&mut session, "canary-line").await;
+    session.close(AgentFate::Keep).await.unwrap();
+    let log = String::from_utf8_lossy(&log.lock().unwrap()).into_owned();
+    assert!(log.contains("winrm_rs"), "the log is empty");
+    // `canary-` is in base64 somewhere in the middle of a text: the part that does not depend on its neighbours.
+    for secret in ["canary", PASSWORD, "Y2FuYXJ5", STANDARD.encode("canary-line\n").as_str()] {
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
+}
+
+#[derive(Clone)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
 async fn a_lost_connection_is_noticed_and_named() {
     let server = serve_http().await;
     let mut session = connect_to(server.port, WinRmTransport::Http).await.unwrap();
@@ -383,24 +435,4 @@ async fn a_missing_password_is_named() {
     let error = connect(&host, &agent(10), &options()).await.err().unwrap();
     assert!(matches!(error, ConnectError::Secret { .. }), "{error}");
     assert!(error.failure().hint.unwrap().contains("export K8SWIN_NO_SUCH_VARIABLE"));
-}
-
-#[tokio::test]
-async fn tmp_measure_winrm() {
-    let pki = Pki::new();
-    for (name, security, transport) in [("http", Security::Http, WinRmTransport::Http), ("https", Security::Https(Arc::clone(&pki.tls)), WinRmTransport::Https(ServerTrust::Ca(pki.ca())))] {
-        let server = serve(security, Limits::default()).await;
-        let t = std::time::Instant::now();
-        let mut session = connect(&host(server.port, transport, PASSWORD), &agent(5_000_000), &options()).await.unwrap();
-        println!("winrm {name}: connect + 20 MB {:?}", t.elapsed());
-        let t = std::time::Instant::now();
-        for _ in 0..200 { echoes(&mut session, "ping").await; }
-        println!("winrm {name}: echo {:?} each", t.elapsed() / 200);
-        let cpu = || { let s = std::fs::read_to_string("/proc/self/stat").unwrap(); let v: Vec<&str> = s.split(' ').collect(); v[13].parse::<u64>().unwrap() + v[14].parse::<u64>().unwrap() };
-        let c = cpu();
-        tokio::time::sleep(Duration::from_secs(35)).await;
-        println!("winrm {name}: idle 35 s took {} ticks", cpu() - c);
-        echoes(&mut session, "after").await;
-        session.close(AgentFate::Keep).await.unwrap();
-    }
 }

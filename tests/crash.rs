@@ -1,0 +1,174 @@
+//! A run that is killed at any step, repeated, comes to the same state as an undisturbed one.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use k8swin_lab::{Lab, LabOptions};
+use tempfile::TempDir;
+
+use crate::support::{Run, inventory, k8swin};
+
+/// A lab in this process, whose hosts can be stopped before any step.
+struct Stage {
+    lab: Lab,
+    runtime: tokio::runtime::Runtime,
+    folder: TempDir,
+}
+
+/// Where all hosts together are: counts the steps, and holds the one that is to be the last.
+#[derive(Default)]
+struct Gate {
+    steps: AtomicUsize,
+    last: AtomicUsize,
+    reached: AtomicBool,
+    open: AtomicBool,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let file = inventory("seed.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        let file = camino(&file);
+        let directory = camino(&folder.path().join("lab"));
+        let options = LabOptions { boot_delay: Duration::from_millis(20) };
+        let lab = runtime.block_on(Lab::start(&text, &file, &directory, options)).unwrap();
+        Self { lab, runtime, folder }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = k8swin();
+        let (subcommand, rest) = arguments.split_first().unwrap();
+        command.arg(subcommand).arg(self.lab.inventory()).args(rest);
+        command.arg("--state-dir").arg(self.folder.path().join("state"));
+        command
+    }
+
+    /// Every step of every host passes this gate. A step begins where the agent writes down what it is about to do.
+    fn gate(&self, last: usize) -> Arc<Gate> {
+        let gate = Arc::new(Gate { last: AtomicUsize::new(last), ..Gate::default() });
+        for (_, host) in self.lab.hosts() {
+            let gate = Arc::clone(&gate);
+            host.simulated().before_mutation(Arc::new(move |step: &str| {
+                if step.contains("ledger.json") {
+                    gate.pass();
+                }
+                Ok(())
+            }));
+        }
+        gate
+    }
+
+    fn states(&self) -> Vec<serde_json::Value> {
+        self.lab
+            .hosts()
+            .map(|(_, host)| {
+                let mut state: serde_json::Value = serde_json::from_str(&host.simulated().state_json()).unwrap();
+                // A run that was killed while a host restarted may restart it once more.
+                state.as_object_mut().unwrap().remove("boots");
+                state
+            })
+            .collect()
+    }
+
+    fn end(self) {
+        self.runtime.block_on(self.lab.shutdown()).unwrap();
+    }
+}
+
+impl Gate {
+    fn pass(&self) {
+        if self.steps.fetch_add(1, Ordering::SeqCst) + 1 < self.last.load(Ordering::SeqCst) {
+            return;
+        }
+        self.reached.store(true, Ordering::SeqCst);
+        while !self.open.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+fn camino(path: &Path) -> camino::Utf8PathBuf {
+    camino::Utf8PathBuf::from_path_buf(path.to_owned()).unwrap()
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// What all runs are compared with, and the keys that all of them use.
+struct Undisturbed {
+    states: Vec<serde_json::Value>,
+    steps: usize,
+    keys: TempDir,
+}
+
+fn undisturbed() -> Undisturbed {
+    let stage = Stage::new();
+    let gate = stage.gate(usize::MAX);
+    Run::new(stage.command(&["up"]).output().unwrap()).exits(0);
+    let keys = tempfile::tempdir().unwrap();
+    copy_folder(&stage.folder.path().join("state"), keys.path());
+    let undisturbed = Undisturbed { states: stage.states(), steps: gate.steps.load(Ordering::SeqCst), keys };
+    stage.end();
+    undisturbed
+}
+
+fn killed_at(step: usize, undisturbed: &Undisturbed) {
+    let stage = Stage::new();
+    copy_folder(undisturbed.keys.path(), &stage.folder.path().join("state"));
+    let gate = stage.gate(step);
+    let mut run = stage.command(&["up"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !gate.reached.load(Ordering::SeqCst) && run.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "step {step} was not reached");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // SIGKILL: nothing of the run can be put in order.
+    run.kill().unwrap();
+    run.wait().unwrap();
+    gate.open.store(true, Ordering::SeqCst);
+
+    let again = Run::new(stage.command(&["up"]).output().unwrap());
+    assert_eq!(again.code, 0, "killed at step {step}:\n{}", again.stderr);
+    let states = stage.states();
+    for (after, expected) in states.iter().zip(&undisturbed.states) {
+        assert_eq!(after, expected, "killed at step {step}");
+    }
+    stage.end();
+}
+
+#[test]
+fn a_run_killed_at_any_step_converges_when_it_is_repeated() {
+    let undisturbed = Arc::new(undisturbed());
+    assert!(undisturbed.steps > 100, "{}", undisturbed.steps);
+    let next = Arc::new(Mutex::new(1..=undisturbed.steps));
+    let workers: Vec<_> = (0..2)
+        .map(|_| {
+            let (undisturbed, next) = (Arc::clone(&undisturbed), Arc::clone(&next));
+            std::thread::spawn(move || {
+                loop {
+                    let step = next.lock().unwrap().next();
+                    let Some(step) = step else { break };
+                    killed_at(step, &undisturbed);
+                }
+            })
+        })
+        .collect();
+    for worker in workers {
+        worker.join().unwrap();
+    }
+}
