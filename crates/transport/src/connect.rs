@@ -30,6 +30,9 @@ pub struct AgentBinary {
     pub bytes: Arc<[u8]>,
 }
 
+/// Is told of another attempt: the host's name, and why it is needed.
+pub type OnRetry = Arc<dyn Fn(&str, &str) + Send + Sync>;
+
 /// How to connect. The same for all hosts.
 #[derive(Clone)]
 pub struct Options {
@@ -42,7 +45,7 @@ pub struct Options {
     /// `~/.ssh/config`; without it no such file is read. A file that is not there is an empty one.
     pub ssh_config: Option<Utf8PathBuf>,
     /// Told the host and the cause before another attempt.
-    pub on_retry: Arc<dyn Fn(&str, &str) + Send + Sync>,
+    pub on_retry: OnRetry,
 }
 
 /// Connects to `host` and starts the agent there; puts it there first if it is not.

@@ -66,7 +66,7 @@ pub enum ConnectError {
         /// Whose.
         target: Target,
         /// The key that the server has.
-        offered: HostKey,
+        offered: Box<HostKey>,
         /// Where it was looked for.
         known_hosts: Utf8PathBuf,
         /// The line that would make it known.
@@ -78,9 +78,9 @@ pub enum ConnectError {
         /// Whose.
         target: Target,
         /// The key that the server has.
-        offered: HostKey,
+        offered: Box<HostKey>,
         /// The known one.
-        known: HostKey,
+        known: Box<HostKey>,
         /// `file:line` of the known one.
         place: String,
     },
@@ -90,7 +90,7 @@ pub enum ConnectError {
         /// Whose.
         target: Target,
         /// The key that the server has.
-        offered: HostKey,
+        offered: Box<HostKey>,
         /// `file:line` of the mark.
         place: String,
     },

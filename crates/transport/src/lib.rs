@@ -14,7 +14,7 @@ mod session;
 mod ssh;
 mod winrm;
 
-pub use connect::{AgentBinary, Options, connect};
+pub use connect::{AgentBinary, OnRetry, Options, connect};
 pub use error::{ConnectError, HostKey, Target, TransportError};
 pub use secrets::{SecretError, Secrets};
 pub use session::{AgentFate, Session};

@@ -146,7 +146,8 @@ fn refuse_exposed(_path: &Utf8Path) -> io::Result<Result<(), SecretError>> {
     Ok(Ok(()))
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};

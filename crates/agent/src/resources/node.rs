@@ -133,7 +133,8 @@ fn converge(
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": { "name": name, "labels": labels },
-        "spec": { "unschedulable": !schedulable },
+        // A kubelet 1.5 deletes a Node object whose externalID is not its own name, and registers a new one without podCIDR.
+        "spec": { "externalID": name, "unschedulable": !schedulable },
     });
     if let (Some(pod_cidr), Some(spec)) = (pod_cidr, object.get_mut("spec").and_then(Value::as_object_mut)) {
         spec.insert("podCIDR".into(), pod_cidr.to_string().into());

@@ -166,13 +166,13 @@ fn write_commands(text: &mut String, host: &HostPlan, index: usize, width: usize
     }
 }
 
-const NODE_COLUMNS: [&str; 6] = ["NODE", "OS", "READY", "ADDRESS", "POD CIDR", "VERSION"];
+const NODE_COLUMNS: [&str; 6] = ["NODE", "OS", "STATUS", "ADDRESS", "POD CIDR", "VERSION"];
 
 fn node_row(node: Option<&NodeStatus>, name: &str, palette: Palette) -> Vec<Cell> {
     let Some(node) = node else {
         return [name, "-", "-", "-", "-", "-"].map(Cell::plain).into();
     };
-    let ready = if node.ready { Cell::green("yes", palette) } else { Cell::red("no", palette) };
+    let ready = if node.ready { Cell::green("Ready", palette) } else { Cell::red("NotReady", palette) };
     let [os, address, pod_cidr, version] = [&node.os, &node.address, &node.pod_cidr, &node.version]
         .map(|text| Cell::plain(if text.is_empty() { "-" } else { text }));
     vec![Cell::plain(name), os, ready, address, pod_cidr, version]

@@ -10,6 +10,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::pattern;
 
+/// The files that the arguments of an `Include` name, with their text.
+type Include<'a> = dyn Fn(&[String]) -> Vec<(Utf8PathBuf, String)> + 'a;
+
 /// A parsed configuration.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SshConfig {
@@ -77,11 +80,7 @@ impl SshConfig {
     }
 
     /// Parses a configuration; `include` gives the files that an `Include` names.
-    fn parse(
-        path: &Utf8Path,
-        text: &str,
-        include: &dyn Fn(&[String]) -> Vec<(Utf8PathBuf, String)>,
-    ) -> Result<Self, ConfigError> {
+    fn parse(path: &Utf8Path, text: &str, include: &Include<'_>) -> Result<Self, ConfigError> {
         let mut config = Self::default();
         config.parse_file(path, text, &[], Some(include))?;
         Ok(config)
@@ -92,7 +91,7 @@ impl SshConfig {
         path: &Utf8Path,
         text: &str,
         outer: &[Section],
-        include: Option<&dyn Fn(&[String]) -> Vec<(Utf8PathBuf, String)>>,
+        include: Option<&Include<'_>>,
     ) -> Result<(), ConfigError> {
         let mut section = Section::Always;
         for (number, line) in text.lines().enumerate() {

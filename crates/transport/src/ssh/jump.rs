@@ -24,10 +24,7 @@ pub(super) async fn bridge(channel: Running) -> io::Result<TcpStream> {
 /// Two connected sockets. Not a Unix pair, as this is to work on Windows too.
 async fn pair() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let (here, there) = tokio::try_join!(TcpStream::connect(listener.local_addr()?), async {
-        Ok::<_, io::Error>(listener.accept().await?)
-    })?;
-    let (there, peer) = there;
+    let (here, (there, peer)) = tokio::try_join!(TcpStream::connect(listener.local_addr()?), listener.accept())?;
     // Somebody else on this machine may have been faster.
     if peer != here.local_addr()? {
         return Err(io::Error::other("another program has connected to the bridge"));

@@ -6,12 +6,14 @@ mod config;
 mod jump;
 mod known_hosts;
 mod link;
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod password_tests;
 mod pattern;
 mod private_key;
 mod route;
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;
 
 use std::sync::Arc;
@@ -155,7 +157,7 @@ fn open(session: &mut ssh2::Session, hop: &Hop, secrets: &Secrets) -> Result<(),
     session.handshake().map_err(failed)?;
     let offered = match session.host_key() {
         Some((blob, _)) => {
-            HostKey { kind: known_hosts::kind_of(blob).unwrap_or("unknown").to_owned(), blob: blob.to_vec() }
+            Box::new(HostKey { kind: known_hosts::kind_of(blob).unwrap_or("unknown").to_owned(), blob: blob.to_vec() })
         }
         None => {
             let answer = "it has no host key".to_owned();
@@ -166,7 +168,12 @@ fn open(session: &mut ssh2::Session, hop: &Hop, secrets: &Secrets) -> Result<(),
         Verdict::Known => {}
         Verdict::Unknown => accept_or_refuse(hop, &name, offered)?,
         Verdict::Changed { known, place } => {
-            return Err(ConnectError::HostKeyChanged { target: hop.target.clone(), offered, known, place });
+            return Err(ConnectError::HostKeyChanged {
+                target: hop.target.clone(),
+                offered,
+                known: Box::new(known),
+                place,
+            });
         }
         Verdict::Revoked { place } => {
             return Err(ConnectError::HostKeyRevoked { target: hop.target.clone(), offered, place });
@@ -178,7 +185,7 @@ fn open(session: &mut ssh2::Session, hop: &Hop, secrets: &Secrets) -> Result<(),
 }
 
 /// What to do with a key that is not known yet.
-fn accept_or_refuse(hop: &Hop, name: &str, offered: HostKey) -> Result<(), ConnectError> {
+fn accept_or_refuse(hop: &Hop, name: &str, offered: Box<HostKey>) -> Result<(), ConnectError> {
     let Some(path) = hop.known_hosts.first() else {
         return Err(ConnectError::Setup {
             target: hop.target.clone(),
