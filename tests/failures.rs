@@ -34,8 +34,10 @@ fn a_changed_host_key_is_a_hard_stop_with_both_fingerprints() {
     let run = Run::new(lab.command(&["up"]).output().unwrap()).exits(1);
     shows(&run, &["lin01", "SHA256:", "changed", "known_hosts", "hint:"]);
     let all = format!("{}{}", run.stdout, run.stderr);
-    let fingerprints: std::collections::BTreeSet<_> =
-        all.split(|c: char| c.is_whitespace() || c == ',' || c == ')').filter(|word| word.starts_with("SHA256:")).collect();
+    let fingerprints: std::collections::BTreeSet<_> = all
+        .split(|c: char| c.is_whitespace() || c == ',' || c == ')')
+        .filter(|word| word.starts_with("SHA256:"))
+        .collect();
     assert!(fingerprints.len() >= 2, "{all}");
 }
 

@@ -41,7 +41,11 @@ fn unknown_key() {
 
 #[test]
 fn several_errors_at_once() {
-    let text = String::from_utf8(seed_with("pod_cidr =", "pod_cird =")).unwrap().replacen("service_cidr =", "service_cird =", 1);
+    let text = String::from_utf8(seed_with("pod_cidr =", "pod_cird =")).unwrap().replacen(
+        "service_cidr =",
+        "service_cird =",
+        1,
+    );
     shows(&refused(text.as_bytes()), &["pod_cird", "service_cird"]);
 }
 

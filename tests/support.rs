@@ -78,9 +78,7 @@ impl Lab {
             .unwrap()
             .map(|entry| entry.unwrap())
             .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "json"))
-            .map(|entry| {
-                (entry.file_name().into_string().unwrap(), std::fs::read_to_string(entry.path()).unwrap())
-            })
+            .map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read_to_string(entry.path()).unwrap()))
             .collect();
         states.sort();
         states

@@ -72,14 +72,12 @@ struct Session<'a, R: Resource, W> {
     host: &'a mut R::Platform,
     output: Output<W>,
     lock: Lock,
-    /// Whether this session stages and applies. One that only looks must leave what another one has staged.
-    changes: bool,
 }
 
 impl<'a, R: Resource, W: Write> Session<'a, R, W> {
     fn new(host: &'a mut R::Platform, output: W) -> Self {
         let lock = Lock::new(host);
-        Self { host, output: Output { writer: output, failed: None }, lock, changes: false }
+        Self { host, output: Output { writer: output, failed: None }, lock }
     }
 
     fn run(mut self, mut input: impl BufRead) -> std::result::Result<(), ServeError> {
@@ -119,13 +117,9 @@ impl<'a, R: Resource, W: Write> Session<'a, R, W> {
 
     fn carry_out(&mut self, id: u64, request: Request) -> Result<Next> {
         // Whoever lost the lock may still take it again or leave.
-        if !matches!(request, Request::Lock { .. } | Request::Unlock | Request::Bye) {
+        if !matches!(request, Request::Lock { .. } | Request::Unlock | Request::Bye { .. }) {
             self.lock.refresh(self.host)?;
         }
-        self.changes |= matches!(
-            request,
-            Request::Put(_) | Request::Apply { .. } | Request::Prune { .. } | Request::Remove { .. }
-        );
         let response = match request {
             Request::Facts => Response::Facts(Box::new(gather::<R>(self.host)?)),
             Request::Check { resources } => {
@@ -178,11 +172,11 @@ impl<'a, R: Resource, W: Write> Session<'a, R, W> {
                 return Ok(Next::ReplyAndEnd(Response::Done));
             }
             Request::Ping => Response::Done,
-            Request::Bye => {
+            Request::Bye { clear_staging } => {
                 // The session ends whatever happens: a failure to clean up is told to nobody who could act on it, and
                 // the next run cleans up again.
                 let _ = self.lock.release(self.host);
-                if self.changes {
+                if clear_staging {
                     let _ = blobs::clean(self.host);
                 }
                 return Ok(Next::ReplyAndEnd(Response::Done));

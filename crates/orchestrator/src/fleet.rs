@@ -23,6 +23,10 @@ use crate::{Options, RunError};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a host may take to come back from a restart: installing a role on Server 2016 takes minutes.
 const REBOOT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// How long a lock that somebody holds is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+/// Between two tries to take the lock.
+const LOCK_POLL: Duration = Duration::from_millis(200);
 /// How long closing one session may take, also after Ctrl-C.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -198,27 +202,41 @@ impl<'a> Fleet<'a> {
         self.options.cancel.is_cancelled()
     }
 
-    /// Takes the cluster's lock.
+    /// Takes the cluster's lock. Waits a moment for one that is held: the host may not have noticed yet that a run was
+    /// killed.
     pub(crate) async fn lock(&mut self) -> Result<(), RunError> {
         let options = self.options;
         let (member, context) = self.first_control_plane()?;
         let host = member.host.name.clone();
-        match member.lock(options, options.break_lock).await {
-            Ok(LockAnswer::Granted) => Ok(()),
-            Ok(LockAnswer::Held { owner, silent_seconds }) => Err(RunError::Locked { host, owner, silent_seconds }),
-            Err(SessionError::Cancelled) => Err(RunError::Interrupted),
-            Err(error) => {
-                let failure = error.failure();
-                member.fail(Stage::Connect, failure.clone(), context.teller);
-                Err(RunError::ControlPlane { host, failure })
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match member.lock(options, options.break_lock).await {
+                Ok(LockAnswer::Granted) => return Ok(()),
+                Ok(LockAnswer::Held { owner, silent_seconds }) => {
+                    if Instant::now() >= deadline {
+                        return Err(RunError::Locked { host, owner, silent_seconds });
+                    }
+                    tokio::time::sleep(LOCK_POLL).await;
+                }
+                Err(SessionError::Cancelled) => return Err(RunError::Interrupted),
+                Err(error) => {
+                    let failure = error.failure();
+                    member.fail(Stage::Connect, failure.clone(), context.teller);
+                    return Err(RunError::ControlPlane { host, failure });
+                }
             }
         }
     }
 
     /// Ends all sessions, all at once, in bounded time. `agent` says what becomes of the agents.
     pub(crate) async fn close(mut self, agent: Closing) {
-        let closing = self.members.iter_mut().map(|member| member.close(agent));
-        futures_util::future::join_all(closing).await;
+        // Only the run that holds the lock knows that nobody else is staging, and it keeps the lock until all others are done.
+        let (holder, others): (Vec<_>, Vec<_>) = self.members.iter_mut().partition(|member| member.holds_lock);
+        let locked = !holder.is_empty();
+        for members in [others, holder] {
+            let closing = members.into_iter().map(|member| member.close(agent, locked));
+            futures_util::future::join_all(closing).await;
+        }
     }
 }
 
@@ -394,11 +412,11 @@ impl<'a> Member<'a> {
     async fn drop_session(&mut self) {
         if let Some(session) = self.session.take() {
             // What is lost cannot be closed in order; trying is bounded and quiet.
-            let _ = tokio::time::timeout(Duration::from_secs(1), session.close(AgentFate::Keep)).await;
+            let _ = tokio::time::timeout(Duration::from_secs(1), session.close(AgentFate::Keep, false)).await;
         }
     }
 
-    async fn close(&mut self, closing: Closing) {
+    async fn close(&mut self, closing: Closing, clear_staging: bool) {
         let Some(session) = self.session.take() else { return };
         let fate = match closing {
             Closing::Keep => AgentFate::Keep,
@@ -406,7 +424,7 @@ impl<'a> Member<'a> {
             Closing::AsFound => AgentFate::Keep,
             Closing::Remove => AgentFate::Remove,
         };
-        match tokio::time::timeout(CLOSE_TIMEOUT, session.close(fate)).await {
+        match tokio::time::timeout(CLOSE_TIMEOUT, session.close(fate, clear_staging)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(host = %self.host.name, error = %error.failure(), "closing failed"),
             Err(_) => tracing::warn!(host = %self.host.name, "closing the session took too long"),

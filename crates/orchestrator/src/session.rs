@@ -87,11 +87,11 @@ impl AgentSession {
         self.transport.put_agent()
     }
 
-    /// Ends the conversation and the connection. An agent that is idle is told, so that it clears its staging folder;
-    /// one that is at work finds its output closed after the resource in hand, and keeps what was staged for the next run.
-    pub(crate) async fn close(mut self, agent: AgentFate) -> Result<(), TransportError> {
+    /// Ends the conversation and the connection. An agent that is idle is told, so that it can clear its staging
+    /// folder; one that is at work finds its output closed after the resource in hand, and keeps what was staged for the next run.
+    pub(crate) async fn close(mut self, agent: AgentFate, clear_staging: bool) -> Result<(), TransportError> {
         if self.unanswered == 0 {
-            let line = wire::encode(&ToAgent { id: self.next_id, request: Request::Bye });
+            let line = wire::encode(&ToAgent { id: self.next_id, request: Request::Bye { clear_staging } });
             let goodbye = async {
                 self.transport.send(line).await?;
                 self.transport.receive().await

@@ -94,8 +94,7 @@ mod tests {
     #[test]
     fn every_path_is_absolute() {
         for os in [Os::Linux, Os::Windows] {
-            let paths =
-                [os.bin(), os.etc(), os.pki(), os.state(), os.log(), os.agent(Sha256::of(b""))];
+            let paths = [os.bin(), os.etc(), os.pki(), os.state(), os.log(), os.agent(Sha256::of(b""))];
             assert!(paths.iter().all(|path| path.is_windows() == (os == Os::Windows)));
         }
         assert_eq!(Os::Windows.agent(Sha256::of(b"")).as_str(), r"C:\k8swin\bin\k8swin-agent-e3b0c44298fc1c14.exe");

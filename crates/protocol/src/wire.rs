@@ -86,9 +86,12 @@ pub enum Request {
     },
     /// Keep the lock alive. Answer: [`Response::Done`].
     Ping,
-    /// End, and clean the staging folder if this session changed anything. Answer: [`Response::Done`], then the agent
-    /// exits.
-    Bye,
+    /// End. Answer: [`Response::Done`], then the agent exits.
+    Bye {
+        /// Whether to clear the staging folder: said by a run that holds the cluster's lock, since another one may be
+        /// staging.
+        clear_staging: bool,
+    },
 }
 
 /// A call of the Kubernetes API.

@@ -14,9 +14,12 @@ use crate::remote::{Ended, Output, Program, Remote, Running, Transcript};
 /// How long an agent may take to greet: a virus scanner may read a new program first.
 const GREETING: Duration = Duration::from_secs(60);
 
-/// How long the bootstrap script may take: PowerShell on a fresh image needs seconds to start (facts F.3), and the upload
+/// How long the removal may take: it is part of every end, Ctrl-C's included.
+const REMOVAL: Duration = Duration::from_secs(20);
+
+/// How long putting the agent on a host may take: PowerShell on a fresh image needs seconds to start (facts F.3), and the upload
 /// goes at the line's pace.
-const SCRIPT: Duration = Duration::from_secs(600);
+const UPLOAD: Duration = Duration::from_secs(600);
 
 /// Exit codes that say that a program is there and cannot be run here: `sh` (126), and Windows (193, 216: not a valid
 /// program, a program for another architecture).
@@ -58,7 +61,7 @@ pub(crate) async fn establish(
 /// Takes the agent away.
 pub(crate) async fn remove(remote: &mut impl Remote, sha256: Sha256, path: &HostPath) -> Result<(), TransportError> {
     let bootstrap = Bootstrap { verb: Verb::Remove, sha256, path: path.clone() };
-    let ended = script(remote, &bootstrap, &[], "removing the agent").await?;
+    let ended = script(remote, &bootstrap, &[], REMOVAL, "removing the agent").await?;
     if ended.code == Some(0) {
         Ok(())
     } else {
@@ -68,7 +71,7 @@ pub(crate) async fn remove(remote: &mut impl Remote, sha256: Sha256, path: &Host
 
 async fn put(remote: &mut impl Remote, agent: &AgentBinary, path: &HostPath) -> Result<(), ConnectError> {
     let bootstrap = Bootstrap { verb: Verb::Put, sha256: agent.sha256, path: path.clone() };
-    let ended = script(remote, &bootstrap, &agent.bytes, "putting the agent on the host").await?;
+    let ended = script(remote, &bootstrap, &agent.bytes, UPLOAD, "putting the agent on the host").await?;
     if ended.code == Some(0) {
         return Ok(());
     }
@@ -92,11 +95,12 @@ async fn script(
     remote: &mut impl Remote,
     bootstrap: &Bootstrap,
     agent: &[u8],
+    limit: Duration,
     doing: &str,
 ) -> Result<Ended, TransportError> {
     let input = remote.bootstrap_input(bootstrap, agent);
     let running = remote.start(&Program::Bootstrap).await?;
-    match tokio::time::timeout(SCRIPT, running.complete(input)).await {
+    match tokio::time::timeout(limit, running.complete(input)).await {
         Ok(ended) => ended.map_err(|cause| TransportError::lost(remote.target(), doing, cause)),
         Err(_) => Err(TransportError::lost(remote.target(), doing, "the script takes too long")),
     }

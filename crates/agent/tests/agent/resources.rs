@@ -62,7 +62,7 @@ fn applied_it_is_in_sync_and_taken_back_the_host_is_as_found() {
         assert_eq!(found.missing_blobs.len(), sample.blobs.len(), "{}", sample.name);
 
         apply_fully(&sample, &host);
-        farewell(&host).unwrap();
+        ask(&host, Request::Bye { clear_staging: true }).unwrap();
         let (applied, steps) = (state(&host), host.steps());
         let results = apply(&host, &sample.resources).unwrap();
         assert!(results.iter().all(|(_, result)| *result == ResourceResult::Unchanged), "{}", sample.name);

@@ -142,7 +142,7 @@ fn looking_leaves_no_trace_and_a_plan_for_another_system_is_refused() {
             Request::Check { resources: foreign },
             Request::ReadPki,
             Request::Kube(k8swin_protocol::wire::KubeCall::Get { path: "/healthz".into() }),
-            Request::Bye,
+            Request::Bye { clear_staging: true },
         ],
     ));
     assert!(matches!(answers[0], Ok(Response::Facts(_))));
@@ -265,7 +265,7 @@ fn the_lock_keeps_two_sessions_apart() {
     let before = host.state_json();
     session_with_lock(&host, |held| {
         let [Ok(Response::Lock(LockAnswer::Held { owner, silent_seconds: 0 })), Ok(Response::Done), Ok(Response::Done)] =
-            &replies(talk(held.host, [lock("other", false), Request::Unlock, Request::Bye]))[..]
+            &replies(talk(held.host, [lock("other", false), Request::Unlock, Request::Bye { clear_staging: true }]))[..]
         else {
             panic!("the lock is held")
         };
@@ -333,7 +333,7 @@ fn blobs_arrive_in_pieces_and_resume() {
     assert_eq!(host.read_file(&path("/etc/blob")), Some(bytes.clone()));
 
     // What is owned elsewhere is not sent again, also when the staging folder is empty.
-    farewell(&host).unwrap();
+    ask(&host, Request::Bye { clear_staging: true }).unwrap();
     let more = on_linux(
         Phase::Files,
         vec![file("/etc/blob", Content::Blob(blob(&bytes))), file("/etc/copy", Content::Blob(blob(&bytes)))],

@@ -123,19 +123,7 @@ pub(crate) fn reset(host: &SimulatedHost) -> Result<(), Failure> {
     for phase in Phase::ALL.into_iter().rev() {
         results(ask(host, Request::Remove { phase })?)?;
     }
-    farewell(host)
-}
-
-/// Ends a session that changes things (though nothing is left to change), which clears the staging folder.
-pub(crate) fn farewell(host: &SimulatedHost) -> Result<(), Failure> {
-    let keep = host.facts().common().owned.clone();
-    talk(host, [Request::Prune { keep }, Request::Bye])
-        .into_iter()
-        .find_map(|answer| match answer {
-            FromAgent::Failed { failure, .. } => Some(Err(failure)),
-            _ => None,
-        })
-        .unwrap_or(Ok(()))
+    ask(host, Request::Bye { clear_staging: true }).map(drop)
 }
 
 fn results(response: Response) -> Result<Vec<(ResourceId, ResourceResult)>, Failure> {

@@ -231,7 +231,7 @@ async fn an_agent_is_put_on_a_host_and_serves_a_session() {
         assert!(std::fs::read_to_string(&state).unwrap().contains(path.file_name()), "the state file is up to date");
 
         let mut requests = Vec::new();
-        for (id, request) in [(1, Request::Facts), (2, Request::Bye)] {
+        for (id, request) in [(1, Request::Facts), (2, Request::Bye { clear_staging: true })] {
             requests.extend_from_slice(encode(&ToAgent { id, request }).as_bytes());
         }
         let (output, errors, code) = run(&session, &format!("{path} serve"), &requests);

@@ -157,7 +157,7 @@ async fn a_windows_host_takes_the_agent_from_powershell_and_runs_it() {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let put = run(&running.lab, bootstrap::POWERSHELL_PROGRAM, &arguments, upload.as_bytes()).await;
     assert_eq!(put, (String::new(), String::new(), 0));
-    let bye = wire::encode(&ToAgent { id: 7, request: Request::Bye });
+    let bye = wire::encode(&ToAgent { id: 7, request: Request::Bye { clear_staging: true } });
     let (output, errors, code) = run(&running.lab, path.as_str(), &["serve"], bye.as_bytes()).await;
     assert_eq!((errors.as_str(), code), ("", 0));
     let last = wire::decode::<FromAgent>(output.lines().last().unwrap().as_bytes()).unwrap();

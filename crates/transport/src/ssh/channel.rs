@@ -46,6 +46,7 @@ pub(super) fn drive(link: Link, channel: Channel) -> (Running, JoinHandle<()>) {
         end_of_input: false,
         incoming: VecDeque::new(),
         buffer: Zeroizing::new(vec![0; PIECE]),
+        heard: Instant::now(),
         link,
     };
     let task = tokio::spawn(driver.run(streams.output, streams.terminate));
@@ -63,6 +64,8 @@ struct Driver {
     end_of_input: bool,
     incoming: VecDeque<Output>,
     buffer: Zeroizing<Vec<u8>>,
+    /// When the host last gave a sign of life.
+    heard: Instant,
     link: Link,
 }
 
@@ -99,7 +102,6 @@ impl Driver {
     }
 
     async fn exchange(&mut self, output: &mpsc::Sender<Output>) -> Result<(), String> {
-        let mut heard = Instant::now();
         let mut keep_alive = tokio::time::interval(KEEP_ALIVE);
         keep_alive.reset();
         loop {
@@ -135,10 +137,13 @@ impl Driver {
                     (Err(_), _) => self.incoming.clear(),
                     (Ok(_), None) => {}
                 },
-                ready = socket.ready(Interest::READABLE | Interest::WRITABLE) => {
+                // While output waits for its reader and there is nothing to send, a step would do nothing.
+                ready = socket.ready(Interest::READABLE | Interest::WRITABLE),
+                    if self.incoming.len() < WAITING || !self.outgoing.is_empty() =>
+                {
                     let ready = ready.map_err(|error| error.to_string())?;
                     if ready.is_readable() {
-                        heard = Instant::now();
+                        self.heard = Instant::now();
                     }
                     match self.step_when_ready(&socket, ready)? {
                         Step::Ended => return Ok(()),
@@ -147,7 +152,11 @@ impl Driver {
                     }
                 }
                 _ = keep_alive.tick() => {
-                    if heard.elapsed() > SILENCE {
+                    // What waits for its reader here is not the host's silence.
+                    if self.incoming.len() >= WAITING {
+                        self.heard = Instant::now();
+                    }
+                    if self.heard.elapsed() > SILENCE {
                         return Err(format!("silent for {} s", SILENCE.as_secs()));
                     }
                     if !self.half_sent() {
@@ -194,6 +203,7 @@ impl Driver {
                     Ok(length) => {
                         let piece = self.buffer.get(..length).unwrap_or_default().to_vec();
                         self.incoming.push_back(wrap(Zeroizing::new(piece)));
+                        self.heard = Instant::now();
                         moved = true;
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

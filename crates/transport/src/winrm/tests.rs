@@ -23,10 +23,13 @@ use crate::session::{AgentFate, Session};
 
 const PASSWORD: &str = "canary-Pa55word";
 
+/// The path and the bytes of a file, if it is there.
+type File = Option<(String, Vec<u8>)>;
+
 /// A host with room for one file.
 struct OneFileHost {
     account: Account,
-    file: Arc<Mutex<Option<(String, Vec<u8>)>>>,
+    file: Arc<Mutex<File>>,
     power: CancellationToken,
 }
 
@@ -82,7 +85,7 @@ impl CommandHost for OneFileHost {
 }
 
 /// What the script does, on a host with room for one file.
-async fn bootstrap(input: &mut mpsc::Receiver<Chunk>, file: &Mutex<Option<(String, Vec<u8>)>>) -> i32 {
+async fn bootstrap(input: &mut mpsc::Receiver<Chunk>, file: &Mutex<File>) -> i32 {
     let mut text = String::new();
     while let Some(chunk) = input.recv().await {
         text.push_str(std::str::from_utf8(&chunk).unwrap());
@@ -143,7 +146,7 @@ impl Pki {
 struct Running {
     port: u16,
     counters: Arc<Counters>,
-    file: Arc<Mutex<Option<(String, Vec<u8>)>>>,
+    file: Arc<Mutex<File>>,
     power: CancellationToken,
     _stop: DropGuard,
 }
