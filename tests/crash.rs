@@ -156,7 +156,7 @@ fn a_run_killed_at_any_step_converges_when_it_is_repeated() {
     let undisturbed = Arc::new(undisturbed());
     assert!(undisturbed.steps > 100, "{}", undisturbed.steps);
     let next = Arc::new(Mutex::new(1..=undisturbed.steps));
-    let workers: Vec<_> = (0..2)
+    let workers: Vec<_> = (0..4)
         .map(|_| {
             let (undisturbed, next) = (Arc::clone(&undisturbed), Arc::clone(&next));
             std::thread::spawn(move || {

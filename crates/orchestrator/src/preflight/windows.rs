@@ -41,8 +41,16 @@ pub(super) fn check(
     }
     language(cluster, facts, report);
 
+    // An earlier run that was interrupted between the installation of a feature and the restart for it.
+    let ours = facts.common.owned.iter().any(|resource| resource.as_str().starts_with("feature:"));
     if facts.pending_reboot.is_empty() {
         report.ok("pending-reboot", "none");
+    } else if ours {
+        report.warning(
+            "pending-reboot",
+            format!("a restart is pending: {}", facts.pending_reboot.join(", ")),
+            "`up` restarts the host: it installed a feature that needs it",
+        );
     } else {
         report.error(
             "pending-reboot",
