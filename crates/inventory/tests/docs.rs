@@ -40,5 +40,8 @@ fn the_page_is_current() {
         fs::write(&file, page()).unwrap();
     }
     let written = fs::read_to_string(&file).unwrap();
-    assert!(written == page(), "docs/inventory.md is out of date: K8SWIN_WRITE_DOCS=1 cargo xtask test -p k8swin-inventory");
+    assert!(
+        written == page(),
+        "docs/inventory.md is out of date: K8SWIN_WRITE_DOCS=1 cargo xtask test -p k8swin-inventory"
+    );
 }
