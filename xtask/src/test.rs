@@ -16,3 +16,15 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         .map_err(|error| format!("cannot start cargo: {error}"))?;
     if status.success() { Ok(()) } else { Err("tests failed".to_owned()) }
 }
+
+#[cfg(test)]
+mod tests {
+    /// winrm-rs 1.x sends parts of a run in the clear and logs secrets; cargo's resolver would choose it for an older rustc.
+    #[test]
+    fn winrm_rs_is_2_or_later() {
+        let lock = include_str!("../../Cargo.lock");
+        let (_, package) = lock.split_once("name = \"winrm-rs\"\nversion = \"").unwrap();
+        let (major, _) = package.split_once('.').unwrap();
+        assert!(major.parse::<u32>().unwrap() >= 2, "{major}");
+    }
+}
