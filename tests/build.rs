@@ -1,6 +1,6 @@
 //! Building, looking at, proving and taking apart a cluster.
 
-use crate::support::{Lab, Run, inventory, k8swin};
+use crate::support::{Lab, Run, inventory, k8swin, without_what_stays};
 
 #[test]
 fn rehearse_builds_the_walkthrough_and_shows_three_ready_nodes() {
@@ -53,26 +53,6 @@ fn a_second_up_changes_nothing_and_reset_leaves_the_hosts_as_found() {
 
     let again = lab.json(&["up"]).exits(0).document();
     assert_eq!(again["result"], "ok");
-}
-
-/// What no installer should undo: the installation of a Windows feature with its service, which others may use by then,
-/// and the restart that it took.
-fn without_what_stays(state: &str) -> serde_json::Value {
-    let mut state: serde_json::Value = serde_json::from_str(state).unwrap();
-    let host = state.as_object_mut().unwrap();
-    host.remove("boots");
-    if let Some(windows) = host.get_mut("windows") {
-        windows["features"] = serde_json::Value::Null;
-    }
-    remove_key(&mut state, "RemoteAccess");
-    state
-}
-
-fn remove_key(value: &mut serde_json::Value, name: &str) {
-    if let Some(object) = value.as_object_mut() {
-        object.remove(name);
-        object.values_mut().for_each(|value| remove_key(value, name));
-    }
 }
 
 #[test]

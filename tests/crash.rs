@@ -1,4 +1,5 @@
-//! A run that is killed at any step, repeated, comes to the same state as an undisturbed one.
+//! A run that is killed at any step, repeated, comes to the same state as an undisturbed one; one that is interrupted puts
+//! its things in order.
 
 use std::fs;
 use std::path::Path;
@@ -171,4 +172,27 @@ fn a_run_killed_at_any_step_converges_when_it_is_repeated() {
     for worker in workers {
         worker.join().unwrap();
     }
+}
+
+#[test]
+fn an_interrupted_run_leaves_no_shell_and_no_lock() {
+    let stage = Stage::new();
+    let gate = stage.gate(60);
+    let run = stage.command(&["up"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !gate.reached.load(Ordering::SeqCst) {
+        assert!(Instant::now() < deadline, "the run does not get on");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    crate::support::interrupt(run.id());
+    gate.open.store(true, Ordering::SeqCst);
+    Run::new(run.wait_with_output().unwrap()).exits(130);
+    for (name, host) in stage.lab.hosts() {
+        if let Some(winrm) = host.winrm() {
+            assert_eq!(winrm.shells_open(), 0, "{name}");
+            assert!(winrm.shells_created() > 0, "{name}");
+        }
+        assert!(!host.simulated().state_json().contains("lock.json"), "{name}");
+    }
+    stage.end();
 }

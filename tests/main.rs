@@ -1,10 +1,20 @@
 //! What a user sees: the `k8swin` program against the lab, over real SSH and real WinRM on loopback.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper of a test fails as the test does: loudly"
+)]
+
 mod support;
 
 mod build;
 mod crash;
 mod failures;
+mod interrupt;
 mod inventories;
+mod lock;
+mod one_host;
 mod safety;
 mod secrets;

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::support::{Lab, Run};
+use crate::support::{Lab, Run, interrupt};
 
 /// Makes every host slow, so that a run can be met in its middle.
 const SLOW: &str = "[hosts.lin01]\nslow_ms = 150\n[hosts.win01]\nslow_ms = 150\n[hosts.win02]\nslow_ms = 150\n";
@@ -62,9 +62,4 @@ fn reset_asks_before_it_takes_a_cluster_apart() {
     let run = Run::new(lab.command(&["reset"]).output().unwrap()).exits(2);
     assert!(run.stderr.contains("--yes"), "{}", run.stderr);
     assert_eq!(lab.states(), built);
-}
-
-fn interrupt(process: u32) {
-    let sent = std::process::Command::new("kill").args(["-INT", &process.to_string()]).status().unwrap();
-    assert!(sent.success());
 }

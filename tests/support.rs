@@ -1,9 +1,11 @@
 //! Starts labs and runs the program under test.
 
 use std::io::{BufRead as _, BufReader};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use k8swin_inventory::cluster::{ArtifactSource, System};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -14,7 +16,30 @@ pub(crate) fn k8swin() -> Command {
     let home = std::env::temp_dir().join("k8swin-tests-no-such-home");
     command.env("HOME", &home).env("XDG_CACHE_HOME", home.join("cache")).env("NO_COLOR", "1");
     command.env_remove("SSH_AUTH_SOCK").env_remove("KUBECONFIG").stdin(Stdio::null());
+    // Whatever would go elsewhere goes to a port of loopback where nothing listens.
+    for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        command.env(proxy, "http://127.0.0.1:9").env(proxy.to_lowercase(), "http://127.0.0.1:9");
+    }
+    command.env("NO_PROXY", "127.0.0.1,localhost").env("no_proxy", "127.0.0.1,localhost");
     command
+}
+
+/// Refuses an inventory that leads anywhere but to a lab on this machine.
+#[track_caller]
+pub(crate) fn assert_loopback(inventory: &Path) {
+    let text = std::fs::read_to_string(inventory).unwrap();
+    let cluster = k8swin_inventory::parse(&text, inventory.to_str().unwrap().into()).unwrap();
+    let is_loopback = |host: &str| host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    for host in &cluster.hosts {
+        assert!(is_loopback(&host.address), "{} would be reached at {}", host.name, host.address);
+        if let Some(endpoint) = &host.api_endpoint {
+            assert!(is_loopback(endpoint.split(':').next().unwrap()), "{} has its API at {endpoint}", host.name);
+        }
+        if let System::Linux(linux) = &host.system {
+            assert_eq!(linux.ssh.proxy_jump, None, "{} would be reached by way of another host", host.name);
+        }
+    }
+    assert!(matches!(cluster.artifacts.source, ArtifactSource::Local { .. }), "programs would be downloaded");
 }
 
 /// The folder of the workspace.
@@ -68,7 +93,9 @@ impl Lab {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = k8swin();
         let (subcommand, rest) = arguments.split_first().unwrap();
-        command.arg(subcommand).arg(self.path("inventory.toml")).args(rest);
+        let inventory = self.path("inventory.toml");
+        assert_loopback(&inventory);
+        command.arg(subcommand).arg(inventory).args(rest);
         command
     }
 
@@ -125,5 +152,31 @@ impl Run {
     pub(crate) fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
+    }
+}
+
+/// Sends Ctrl-C's signal.
+pub(crate) fn interrupt(process: u32) {
+    let sent = Command::new("kill").args(["-INT", &process.to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+/// What no installer should undo: the installation of a Windows feature with its service, which others may use by then,
+/// and the restart that it took.
+pub(crate) fn without_what_stays(state: &str) -> Value {
+    let mut state: Value = serde_json::from_str(state).unwrap();
+    let host = state.as_object_mut().unwrap();
+    host.remove("boots");
+    if let Some(windows) = host.get_mut("windows") {
+        windows["features"] = Value::Null;
+    }
+    remove_key(&mut state, "RemoteAccess");
+    state
+}
+
+fn remove_key(value: &mut Value, name: &str) {
+    if let Some(object) = value.as_object_mut() {
+        object.remove(name);
+        object.values_mut().for_each(|value| remove_key(value, name));
     }
 }

@@ -10,8 +10,12 @@ mod network;
 pub mod platform;
 mod resources;
 mod serve;
+#[cfg(any(windows, test))]
+mod service_host;
 pub mod simulated;
 
 pub use network::reconcile;
 pub use platform::{Host, PlatformError};
 pub use serve::{ServeError, serve};
+#[cfg(windows)]
+pub use service_host::{ServiceHostError, run as host_service};

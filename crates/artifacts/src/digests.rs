@@ -15,8 +15,8 @@ use tokio::task::JoinSet;
 use crate::error::{ArtifactError, io};
 use crate::{Artifact, Progress};
 
-/// From this size on it is worth telling that a digest is computed.
-const LARGE: u64 = 64 << 20;
+/// Above this size it is worth telling that a digest is computed.
+const LARGE: u64 = 32 << 20;
 
 /// The digests that were computed before, in a file of the cache.
 pub(crate) struct Digests {
@@ -76,7 +76,7 @@ impl Digests {
                 results.insert(path, Ok(artifact));
                 continue;
             }
-            if stamp.size >= LARGE {
+            if stamp.size > LARGE {
                 progress(Progress::Hashing { file: path.clone() });
             }
             let parallel = Arc::clone(&parallel);
@@ -168,6 +168,20 @@ mod tests {
         std::fs::write(&file, "other").unwrap();
         assert_eq!(digests.of_one(&file, &|_| ()).await.unwrap().sha256, Sha256::of(b"other"));
         assert!(digests.changed);
+    }
+
+    #[tokio::test]
+    async fn only_large_files_are_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Utf8Path::from_path(folder.path()).unwrap();
+        for (name, size) in [("small", 32 << 20), ("large", (32 << 20) + 1)] {
+            std::fs::File::create(cache.join(name)).unwrap().set_len(size).unwrap();
+        }
+        let told = std::sync::Mutex::new(Vec::new());
+        let tell = |progress| told.lock().unwrap().push(progress);
+        Digests::load(cache).await.of(["small", "large"].map(|name| cache.join(name)), &tell).await;
+        let told: Vec<String> = told.into_inner().unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(told, [format!("computing the sha256 of {}", cache.join("large"))]);
     }
 
     #[tokio::test]

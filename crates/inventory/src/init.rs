@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use crate::cluster::{AdapterSelector, KubernetesVersion};
-use crate::network;
+use crate::{network, values};
 
 /// The answers to the questions of `k8swin init`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +51,18 @@ pub enum NewSystem {
         /// The second adapter.
         pod_adapter: AdapterSelector,
     },
+}
+
+/// Reads the name of a new cluster.
+///
+/// # Errors
+/// With what is expected, when it is not an RFC 1123 label.
+pub fn cluster_name(text: &str) -> Result<String, String> {
+    if values::is_label(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected at most 63 lower-case letters, digits and dashes, with no dash at either end".to_owned())
+    }
 }
 
 const DEFAULT_NODE_POD_PREFIX: u8 = 24;
@@ -169,4 +181,17 @@ fn write_host(text: &mut String, host: &NewHost, pod_cidr: Option<Ipv4Net>) -> s
         writeln!(text, "pod_adapter = {adapter}    # the second adapter: by name, MAC address or IPv4 address")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_clusters_are_labels() {
+        assert_eq!(cluster_name("my-cluster2"), Ok("my-cluster2".to_owned()));
+        for refused in ["", "BAD NAME", "a.b", "-a", "a-", &"a".repeat(64)] {
+            assert!(cluster_name(refused).is_err(), "{refused}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ipnet::Ipv4Net;
 use k8swin_inventory::cluster::{AdapterSelector, KubernetesMinor, KubernetesVersion};
-use k8swin_inventory::init::{NewHost, NewSystem};
+use k8swin_inventory::init::{NewHost, NewSystem, cluster_name};
 
 /// Build one Kubernetes cluster out of Linux and Windows Server 2016 machines.
 ///
@@ -41,6 +41,14 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// Whether arguments that could not be parsed ask for JSON: what is wrong with them is then told as JSON, too.
+pub(crate) fn want_json(arguments: &[String]) -> bool {
+    let joined = |argument: &String| matches!(argument.as_str(), "-ojson" | "-o=json" | "--output=json");
+    let split =
+        |pair: &[String]| matches!(pair, [name, value] if (name == "-o" || name == "--output") && value == "json");
+    arguments.iter().any(joined) || arguments.windows(2).any(split)
 }
 
 /// What every command understands.
@@ -241,7 +249,7 @@ pub(crate) struct Lock {
 #[derive(Args)]
 pub(crate) struct Init {
     /// The cluster's name: lower-case letters, digits and dashes.
-    #[arg(long, default_value = "demo")]
+    #[arg(long, default_value = "demo", value_parser = cluster_name)]
     pub(crate) name: String,
 
     /// The Kubernetes version, such as 1.5.8.
@@ -431,6 +439,17 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    #[test]
+    fn json_is_recognised_in_any_spelling() {
+        let want = |text: &str| want_json(&text.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        for text in ["up --bogus -o json", "up -ojson --bogus", "--output json frob", "--output=json frob"] {
+            assert!(want(text), "{text}");
+            assert!(Cli::try_parse_from(["k8swin"].into_iter().chain(text.split(' '))).is_err(), "{text}");
+        }
+        assert!(!want("up --bogus"));
+        assert!(!want("up -o table json"));
+    }
 
     #[test]
     fn the_arguments_are_consistent() {

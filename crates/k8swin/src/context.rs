@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::arguments::{Colour, Global, Output};
 use crate::failure::Failure;
-use crate::interrupt;
 use crate::render::progress::{Bars, Renderer};
 use crate::render::style::Palette;
 use crate::render::{self, plain};
+use crate::{interrupt, logging};
 
 /// How often what is transient is tried.
 const ATTEMPTS: u32 = 3;
@@ -77,13 +77,14 @@ impl Context {
 
     /// Reads and checks an inventory; prints its warnings.
     pub(crate) fn inventory(&self, path: &Utf8Path) -> Result<Inventory, Failure> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let bytes = std::fs::read(path).map_err(|error| {
             let failure = Failure::usage(format!("cannot read the inventory {path}: {error}"));
             match error.kind() {
                 io::ErrorKind::NotFound => failure.hint("`k8swin init` writes a new one"),
                 _ => failure,
             }
         })?;
+        let text = utf8(bytes, path)?;
         let cluster = k8swin_inventory::parse(&text, path)?;
         if !self.global.quiet {
             for warning in &cluster.warnings {
@@ -193,25 +194,45 @@ impl Context {
     }
 }
 
+/// The text of an inventory. TOML is UTF-8; Windows' PowerShell and Notepad write UTF-16 unless told otherwise.
+fn utf8(bytes: Vec<u8>, path: &Utf8Path) -> Result<String, Failure> {
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let line = 1 + error.as_bytes().iter().take(good).filter(|&&byte| byte == b'\n').count();
+        let utf16 = error.as_bytes().starts_with(&[0xff, 0xfe]) || error.as_bytes().starts_with(&[0xfe, 0xff]);
+        let found = if utf16 { "this is UTF-16" } else { "this is not UTF-8 text" };
+        Failure::usage(format!("the inventory is not valid\n\n{path}:{line}: {found}"))
+            .hint("is this the right file? An inventory is TOML: save it as UTF-8")
+    })
+}
+
 async fn render_events(
     mut received: mpsc::UnboundedReceiver<Event>,
     mut renderer: Renderer,
     mut ended: oneshot::Receiver<()>,
 ) {
+    let mut log = plain::Lines::new(0, false, Palette::new(false));
     loop {
         tokio::select! {
             biased;
             event = received.recv() => match event {
-                Some(event) => renderer.show(&event),
+                Some(event) => show(&event, &mut renderer, &mut log),
                 None => break,
             },
             _ = &mut ended => break,
         }
     }
     while let Ok(event) = received.try_recv() {
-        renderer.show(&event);
+        show(&event, &mut renderer, &mut log);
     }
     renderer.close();
+}
+
+fn show(event: &Event, renderer: &mut Renderer, log: &mut plain::Lines) {
+    renderer.show(event);
+    if let Some(text) = log.text(event) {
+        tracing::info!(target: logging::EVENTS, "{text}");
+    }
 }
 
 /// Who works here, for whoever finds the lock taken.
@@ -241,4 +262,19 @@ fn set(variable: &str) -> bool {
 
 fn is_dumb() -> bool {
     env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_text_is_told_with_its_line_and_a_remedy() {
+        let refused = |bytes: &[u8]| utf8(bytes.to_vec(), "inventory.toml".into()).unwrap_err();
+        let garbage = refused(b"schema = 1\n\n\x80\n");
+        assert!(garbage.message.contains("inventory.toml:3: this is not UTF-8"), "{}", garbage.message);
+        assert!(garbage.hint.is_some_and(|hint| hint.contains("save it as UTF-8")));
+        assert!(refused(b"\xff\xfes\0").message.contains("inventory.toml:1: this is UTF-16"));
+        assert_eq!(utf8(b"schema = 1".to_vec(), "inventory.toml".into()).unwrap(), "schema = 1");
+    }
 }

@@ -73,7 +73,9 @@ impl From<InventoryErrors> for Failure {
 impl From<LabError> for Failure {
     fn from(error: LabError) -> Self {
         match error {
-            LabError::Inventory(_) | LabError::FolderInUse { .. } => Self::usage(error.to_string()),
+            LabError::Inventory(_) | LabError::FolderInUse { .. } | LabError::Running { .. } => {
+                Self::usage(error.to_string())
+            }
             _ => Self::failed(error.to_string()),
         }
     }

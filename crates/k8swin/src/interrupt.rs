@@ -8,8 +8,9 @@ use crate::render::{self, style::Palette};
 /// Cancels `cancel` at the first signal, and ends the program at once at a Ctrl-C after it. A second SIGTERM does
 /// nothing: `timeout` sends two for one, and whoever means it has SIGKILL.
 pub(crate) fn watch(cancel: CancellationToken, palette: Palette) {
+    let signal = signal();
     tokio::spawn(async move {
-        signal().await;
+        signal.await;
         cancel.cancel();
         render::message(&palette.yellow("interrupted: ending cleanly; Ctrl-C ends at once"));
         ctrl_c().await;
@@ -17,24 +18,33 @@ pub(crate) fn watch(cancel: CancellationToken, palette: Palette) {
     });
 }
 
-/// Waits for Ctrl-C or SIGTERM.
+/// Waits for Ctrl-C or SIGTERM, also for one that comes between this call and the first poll: until then a signal would
+/// do what it does by default, and leave behind what is to be cleaned up. Needs a runtime.
 #[cfg(unix)]
-pub(crate) async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => tokio::select! {
-            () = ctrl_c() => {}
-            _ = terminate.recv() => {}
-        },
-        // Without a handler the signal does what it does by default: it ends the program.
-        Err(_) => ctrl_c().await,
+pub(crate) fn signal() -> impl Future<Output = ()> {
+    use tokio::signal::unix::{Signal, SignalKind, signal};
+    async fn wait(signal: std::io::Result<Signal>) {
+        match signal {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            // Without a handler the signal does what it does by default: it ends the program.
+            Err(_) => std::future::pending().await,
+        }
+    }
+    let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    async {
+        tokio::select! {
+            () = wait(interrupt) => {}
+            () = wait(terminate) => {}
+        }
     }
 }
 
 /// Waits for Ctrl-C.
 #[cfg(not(unix))]
-pub(crate) async fn signal() {
-    ctrl_c().await;
+pub(crate) fn signal() -> impl Future<Output = ()> {
+    ctrl_c()
 }
 
 async fn ctrl_c() {

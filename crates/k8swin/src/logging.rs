@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Mutex;
 
 use camino::Utf8Path;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -16,6 +16,9 @@ use crate::failure::Failure;
 
 /// Targets of our crates: `k8swin`, `k8swin_orchestrator`, …
 const OURS: &str = "k8swin";
+
+/// The target of what also goes over the terminal as progress: only the file gets it.
+pub(crate) const EVENTS: &str = "k8swin::events";
 
 /// Starts logging.
 pub(crate) fn start(verbosity: u8, file: Option<&Utf8Path>, colour: bool) -> Result<(), Failure> {
@@ -26,7 +29,10 @@ pub(crate) fn start(verbosity: u8, file: Option<&Utf8Path>, colour: bool) -> Res
         _ => Some(tracing::Level::TRACE),
     };
     let terminal = terminal.map(|level| {
-        layer().with_writer(io::stderr).with_ansi(colour).with_filter(Targets::new().with_target(OURS, level))
+        layer()
+            .with_writer(io::stderr)
+            .with_ansi(colour)
+            .with_filter(Targets::new().with_target(OURS, level).with_target(EVENTS, LevelFilter::OFF))
     });
     let file = match file {
         Some(path) => {

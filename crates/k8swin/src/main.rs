@@ -22,7 +22,17 @@ use crate::failure::Failure;
 use crate::report::Report;
 
 fn main() -> ExitCode {
-    let Cli { global, command } = Cli::parse();
+    let Cli { global, command } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let arguments: Vec<String> = std::env::args_os().map(|text| text.to_string_lossy().into_owned()).collect();
+            // Help and versions are no errors, and are asked for as text.
+            if error.use_stderr() && arguments::want_json(&arguments) {
+                render::usage_error(&error.to_string());
+            }
+            error.exit()
+        }
+    };
     let name = command.name();
     let context = Context::new(global);
     let result = run(&context, command);

@@ -31,7 +31,11 @@ const LINUX_PROGRAMS: &[&str] = &[
 const WINDOWS_PROGRAMS: &[&str] = &["kubelet.exe", "kube-proxy.exe"];
 
 /// The folder of a lab.
-pub(crate) struct Directory(Utf8PathBuf);
+pub(crate) struct Directory {
+    root: Utf8PathBuf,
+    /// [`MARK`], locked for as long as the lab runs: a second lab would pull the files from under the first.
+    _mark: std::fs::File,
+}
 
 impl Directory {
     /// Takes an empty folder, or the folder of an earlier lab, whose files are removed.
@@ -46,7 +50,8 @@ impl Directory {
         if entries.next().is_some() && !folder.join(MARK).is_file() {
             return Err(LabError::FolderInUse { folder });
         }
-        let directory = Self(folder);
+        let mark = claim(&folder)?;
+        let directory = Self { root: folder, _mark: mark };
         for name in FOLDERS {
             let path = directory.path(name);
             if path.is_dir() {
@@ -54,18 +59,17 @@ impl Directory {
             }
             std::fs::create_dir(&path).map_err(LabError::file("make the folder", &path))?;
         }
-        directory.write(MARK, "A lab of k8swin made this folder and may overwrite it.\n")?;
         Ok(directory)
     }
 
     /// The folder itself.
     pub(crate) fn root(&self) -> &Utf8Path {
-        &self.0
+        &self.root
     }
 
     /// A path below it.
     pub(crate) fn path(&self, name: &str) -> Utf8PathBuf {
-        self.0.join(name)
+        self.root.join(name)
     }
 
     /// Writes a file that everybody may read.
@@ -127,6 +131,22 @@ fn stand_in(program: &str, version: &str, os: Os) -> String {
     format!("#!simulated {program} {version}\nA stand-in of k8swin's lab for {os}: it runs on simulated hosts only.\n")
 }
 
+/// Marks a folder as a lab's, and locks the mark.
+fn claim(folder: &Utf8Path) -> Result<std::fs::File, LabError> {
+    let path = folder.join(MARK);
+    let opened = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    let mut mark = opened.map_err(LabError::file("write", &path))?;
+    match mark.try_lock() {
+        Ok(()) => {}
+        Err(std::fs::TryLockError::WouldBlock) => return Err(LabError::Running { folder: folder.to_owned() }),
+        Err(std::fs::TryLockError::Error(answer)) => return Err(LabError::File { action: "lock", path, answer }),
+    }
+    mark.set_len(0).map_err(LabError::file("write", &path))?;
+    mark.write_all(b"A lab of k8swin made this folder and may overwrite it.\n")
+        .map_err(LabError::file("write", &path))?;
+    Ok(mark)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +161,18 @@ mod tests {
         assert!(!lab.join("hosts/old.json").exists());
         assert!(matches!(Directory::prepare(folder), Err(LabError::FolderInUse { .. })));
         assert_eq!(folder.read_dir_utf8().unwrap().count(), 1, "nothing was written into the refused folder");
+    }
+
+    #[test]
+    fn a_folder_is_of_one_lab_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(folder.path()).unwrap();
+        let first = Directory::prepare(folder).unwrap();
+        first.write("hosts/lin01.json", "{}").unwrap();
+        assert!(matches!(Directory::prepare(folder), Err(LabError::Running { .. })));
+        assert!(first.path("hosts/lin01.json").is_file(), "the refused lab has removed a file of the first");
+        drop(first);
+        Directory::prepare(folder).unwrap();
     }
 
     #[cfg(unix)]

@@ -18,6 +18,12 @@ pub enum LabError {
         /// The folder.
         folder: Utf8PathBuf,
     },
+    /// Another lab runs there.
+    #[error("a lab runs in {folder}: end it first, or name another folder")]
+    Running {
+        /// The folder.
+        folder: Utf8PathBuf,
+    },
     /// A file or folder of the lab cannot be written or read.
     #[error("cannot {action} {path}: {answer}")]
     File {

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use k8swin_agent::Host;
 use k8swin_agent::platform::Activity;
@@ -75,9 +75,14 @@ async fn connection(stream: DuplexStream, tls: &ApiTls, host: &LabHost, cluster:
         } else {
             answer(request, cluster).await
         };
-        let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+        // `/healthz` is the one answer that is no object.
+        let (text, kind) = match body {
+            Value::String(text) => (text, "text/plain"),
+            body => (body.to_string(), "application/json"),
+        };
+        let mut response = Response::new(Full::new(Bytes::from(text)));
         *response.status_mut() = status;
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         Ok::<_, Infallible>(response)
     });
     if let Err(error) = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await
@@ -100,14 +105,75 @@ async fn answer(request: Request<Incoming>, cluster: &SimulatedCluster) -> (Stat
             Err(error) => return bad_request(&format!("the body is not JSON: {error}")),
         }
     };
+    if let Some(what) = not_simulated(head.uri.path(), head.uri.query().unwrap_or_default()) {
+        let message = format!("k8swin lab: {what}");
+        return (StatusCode::METHOD_NOT_ALLOWED, status_object(405, "MethodNotAllowed", &message));
+    }
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-    let (code, body) = cluster.api(head.method.as_str(), path, object.as_ref());
+    let (mut code, mut body) = cluster.api(head.method.as_str(), path, object.as_ref());
+    if code == 404
+        && head.method == Method::GET
+        && let Some(found) = discovery(head.uri.path())
+    {
+        (code, body) = (200, found);
+    }
     match StatusCode::from_u16(code) {
         Ok(status) => (status, body),
         Err(_) => (
             StatusCode::SERVICE_UNAVAILABLE,
             status_object(503, "ServiceUnavailable", "no API server of this cluster runs"),
         ),
+    }
+}
+
+/// What a request asks for beyond objects and lists of them, which would else be answered by the object or the list.
+fn not_simulated(path: &str, query: &str) -> Option<String> {
+    if query.split('&').any(|part| matches!(part, "watch=true" | "watch=1" | "watch")) {
+        return Some("watches are not simulated: list again".to_owned());
+    }
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let part = match parts.as_slice() {
+        ["api", "v1", "watch", ..] => return Some("watches are not simulated: list again".to_owned()),
+        ["api", "v1", "namespaces", _, _, _, part, ..] => part,
+        ["api", "v1", first, _, part] if *first != "namespaces" => part,
+        _ => return None,
+    };
+    (*part != "status").then(|| format!("`{part}` of an object is not simulated"))
+}
+
+/// Kinds of the core group that clients may ask for by name, and whether they live in namespaces.
+const KINDS: &[(&str, &str, &str, bool)] = &[
+    ("configmaps", "ConfigMap", "cm", true),
+    ("endpoints", "Endpoints", "ep", true),
+    ("namespaces", "Namespace", "ns", false),
+    ("nodes", "Node", "no", false),
+    ("pods", "Pod", "po", true),
+    ("secrets", "Secret", "", true),
+    ("serviceaccounts", "ServiceAccount", "sa", true),
+    ("services", "Service", "svc", true),
+];
+
+/// What there is, for clients that look before they ask, as kubectl does.
+fn discovery(path: &str) -> Option<Value> {
+    match path.trim_end_matches('/') {
+        "/api" => Some(json!({"kind": "APIVersions", "versions": ["v1"]})),
+        "/apis" => Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": []})),
+        "/api/v1" => {
+            let resources: Vec<Value> = KINDS
+                .iter()
+                .map(|(name, kind, short, namespaced)| {
+                    json!({
+                        "name": name, "kind": kind, "namespaced": namespaced, "singularName": kind.to_lowercase(),
+                        "shortNames": if short.is_empty() { Vec::new() } else { vec![*short] },
+                        "verbs": ["create", "delete", "get", "list", "patch", "update"],
+                    })
+                })
+                .collect();
+            Some(json!({
+                "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "v1", "resources": resources,
+            }))
+        }
+        _ => None,
     }
 }
 

@@ -9,7 +9,10 @@ use russh::keys::{PrivateKey, PublicKey};
 use russh::server::{
     Auth, ChannelOpenHandle, Config, Handle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
 };
-use russh::{Channel, ChannelId, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf, Sig, SshId};
+use russh::{
+    Channel, ChannelId, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf, MethodKind, MethodSet, Pty,
+    Sig, SshId,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +36,7 @@ pub async fn serve(listener: TcpListener, server: Server, host: SharedHost, stop
     let config = Arc::new(Config {
         server_id: SshId::Standard("SSH-2.0-k8swin_lab".into()),
         keys: vec![server.key],
+        methods: MethodSet::from([MethodKind::PublicKey, MethodKind::Password].as_slice()),
         // Nobody guesses passwords of a lab: waiting would only slow the tests of refusals.
         auth_rejection_time: Duration::from_millis(10),
         auth_rejection_time_initial: Some(Duration::ZERO),
@@ -136,6 +140,50 @@ impl Handler for Connection {
         Ok(())
     }
 
+    // These four answer at once, before the next packet is read: a client that wants no answer to a variable, as OpenSSH
+    // wants none, would take a late one for the answer to the command that it sent next.
+
+    async fn pty_request(
+        &mut self,
+        channel: ChannelId,
+        _term: &str,
+        _columns: u32,
+        _rows: u32,
+        _pixel_width: u32,
+        _pixel_height: u32,
+        _modes: &[(Pty, u32)],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        session.channel_failure(channel)
+    }
+
+    async fn env_request(
+        &mut self,
+        channel: ChannelId,
+        _name: &str,
+        _value: &str,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        session.channel_failure(channel)
+    }
+
+    async fn x11_request(
+        &mut self,
+        channel: ChannelId,
+        _single_connection: bool,
+        _protocol: &str,
+        _cookie: &str,
+        _screen: u32,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        session.channel_failure(channel)
+    }
+
+    async fn agent_request(&mut self, channel: ChannelId, session: &mut Session) -> Result<bool, Self::Error> {
+        session.channel_failure(channel)?;
+        Ok(false)
+    }
+
     async fn channel_open_direct_tcpip(
         &mut self,
         channel: Channel<Msg>,
@@ -179,19 +227,28 @@ async fn session_channel(channel: Channel<Msg>, handle: &Handle, host: &SharedHo
             attend(requests, writer, handle, program).await;
         }
         Start::Shell => {
-            let text = format!(
-                "k8swin lab: {} is a simulated host without an interactive shell. Run a command, such as `hostname`.\r\n",
-                host.name()
-            );
-            let _ = writer.extended_data_bytes(STDERR, text).await;
-            let _ = finish(&writer, handle, Ending::Exit(1)).await;
+            let what = "without an interactive shell. Run a command, such as `hostname`.";
+            decline(&writer, handle, host, what).await;
+        }
+        Start::Subsystem(name) => {
+            let what =
+                format!("without the subsystem `{name}`: sftp and scp are not simulated. `cat PATH` shows a file.");
+            decline(&writer, handle, host, &what).await;
         }
     }
+}
+
+/// Says what the host cannot do, and ends the channel. Whoever closed it already does not want to know.
+async fn decline(writer: &ChannelWriteHalf<Msg>, handle: &Handle, host: &SharedHost, what: &str) {
+    let text = format!("k8swin lab: {} is a simulated host {what}\r\n", host.name());
+    let _ = writer.extended_data_bytes(STDERR, text).await;
+    let _ = finish(writer, handle, Ending::Exit(1)).await;
 }
 
 enum Start {
     Command(String),
     Shell,
+    Subsystem(String),
 }
 
 /// Answers requests until one of them starts something.
@@ -206,24 +263,25 @@ async fn first_request(requests: &mut ChannelReadHalf, handle: &Handle, id: Chan
                 handle.channel_success(id).await.ok()?;
                 return Some(Start::Shell);
             }
+            // An answer that says why is worth more than the refusal, which clients show without a reason.
+            ChannelMsg::RequestSubsystem { name, .. } => {
+                handle.channel_success(id).await.ok()?;
+                return Some(Start::Subsystem(name));
+            }
             ChannelMsg::Close => return None,
-            other => refuse(&other, handle, id).await?,
+            _ => {}
         }
     }
 }
 
-/// Says no to requests that a simulated host has no use for: terminals, variables, subsystems.
+/// Says no to a second start on a channel (RFC 4254 §6.5).
 async fn refuse(request: &ChannelMsg, handle: &Handle, id: ChannelId) -> Option<()> {
-    let reply_wanted = match request {
-        ChannelMsg::RequestPty { want_reply, .. }
-        | ChannelMsg::SetEnv { want_reply, .. }
-        | ChannelMsg::RequestSubsystem { want_reply, .. }
-        | ChannelMsg::RequestX11 { want_reply, .. }
-        | ChannelMsg::RequestShell { want_reply }
-        | ChannelMsg::Exec { want_reply, .. } => *want_reply,
-        _ => false,
-    };
-    if reply_wanted { handle.channel_failure(id).await.ok() } else { Some(()) }
+    match request {
+        ChannelMsg::RequestSubsystem { want_reply: true, .. }
+        | ChannelMsg::RequestShell { want_reply: true }
+        | ChannelMsg::Exec { want_reply: true, .. } => handle.channel_failure(id).await.ok(),
+        _ => Some(()),
+    }
 }
 
 /// Carries a program's streams until the client closes the channel.

@@ -3,13 +3,46 @@
 //! All other questions go by way of a control-plane host's agent, which works through bastions too; this one proves that
 //! the kubeconfig that we hand out works from here.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8swin_inventory::{Cluster, Host};
+use k8swin_protocol::SecretBytes;
 use reqwest::{Certificate, Client, Identity};
 
+use crate::report::{Finding, Severity};
+
+/// Whether the administrator's certificate opens each API server from this machine. `pki` has the cluster's files by name.
+pub(crate) async fn from_here(cluster: &Cluster, pki: &BTreeMap<String, SecretBytes>) -> Vec<Finding> {
+    let [Some(ca), Some(certificate), Some(key)] =
+        ["ca.crt", "admin.crt", "admin.key"].map(|name| pki.get(name).map(SecretBytes::expose))
+    else {
+        return Vec::new();
+    };
+    let asked = cluster.control_planes().map(async |host| {
+        let endpoint = endpoint(cluster, host);
+        judge(cluster, host, &endpoint, version(&endpoint, ca, certificate, key).await)
+    });
+    futures_util::future::join_all(asked).await
+}
+
+fn judge(cluster: &Cluster, host: &Host, endpoint: &str, answer: Result<String, String>) -> Finding {
+    let (severity, detail, remedy) = match answer {
+        Ok(version) => (Severity::Ok, format!("https://{endpoint} answers this machine: {version}"), None),
+        Err(cause) => (
+            Severity::Warning,
+            format!("https://{endpoint} does not answer this machine: {cause}"),
+            Some(format!(
+                "open TCP {} from here, or give the address that leads there as `api_endpoint`",
+                cluster.api_port
+            )),
+        ),
+    };
+    Finding { host: host.name.clone(), check: "api-from-here", severity, detail, remedy }
+}
+
 /// The address of a control plane's API server as this machine reaches it.
-pub(crate) fn endpoint(cluster: &Cluster, host: &Host) -> String {
+fn endpoint(cluster: &Cluster, host: &Host) -> String {
     host.api_endpoint.clone().unwrap_or_else(|| format!("{}:{}", host.address, cluster.api_port))
 }
 
@@ -17,7 +50,7 @@ pub(crate) fn endpoint(cluster: &Cluster, host: &Host) -> String {
 ///
 /// # Errors
 /// What went wrong, for people.
-pub(crate) async fn version(endpoint: &str, ca: &[u8], certificate: &[u8], key: &[u8]) -> Result<String, String> {
+async fn version(endpoint: &str, ca: &[u8], certificate: &[u8], key: &[u8]) -> Result<String, String> {
     let mut identity = certificate.to_vec();
     identity.extend_from_slice(key);
     let client = client(ca, &identity).map_err(|error| chain(&error))?;

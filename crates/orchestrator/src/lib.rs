@@ -11,12 +11,15 @@ mod error;
 pub mod event;
 mod fleet;
 mod journal;
+mod member;
+mod outcome;
 mod preflight;
 pub mod report;
 mod session;
 mod stages;
 mod state;
 mod supplies;
+mod upload;
 mod verify;
 
 use std::sync::Arc;

@@ -12,12 +12,13 @@ use k8swin_transport::{AgentFate, TransportError};
 use tokio_util::sync::CancellationToken;
 
 use crate::blob::BlobSource;
-
-/// How many pieces of a blob are on their way at once: enough to fill a line of 50 ms with the next piece always ready.
-const PIECES_IN_FLIGHT: u64 = 8;
+use crate::upload::{Piece, Stuck, Upload};
 
 /// How long an idle agent may take to clear its staging folder.
 const GOODBYE: Duration = Duration::from_secs(3);
+
+/// How long something that is asked in spite of Ctrl-C may take.
+const AT_LAST: Duration = Duration::from_secs(5);
 
 /// zstd's level for blobs: faster than a gigabit line on one core.
 const COMPRESSION: i32 = 3;
@@ -130,6 +131,19 @@ impl AgentSession {
         self.request(request, &mut |_| {}).await
     }
 
+    /// As [`Self::ask`], for what must be put in order even after Ctrl-C: it is asked in spite of it, then in bounded time.
+    /// It may be asked twice, so it must be harmless to repeat.
+    pub(crate) async fn ask_at_last(&mut self, request: Request) -> Result<Response, SessionError> {
+        match self.ask(request.clone()).await {
+            Err(SessionError::Cancelled) => {}
+            answer => return answer,
+        }
+        let cancel = std::mem::take(&mut self.cancel);
+        let answer = tokio::time::timeout(AT_LAST, self.ask(request)).await;
+        self.cancel = cancel;
+        answer.unwrap_or(Err(SessionError::Cancelled))
+    }
+
     /// Asks the cluster's API by way of this control-plane host.
     pub(crate) async fn kube(&mut self, call: KubeCall) -> Result<KubeAnswer, SessionError> {
         match self.ask(Request::Kube(call)).await? {
@@ -157,15 +171,11 @@ impl AgentSession {
         source: &BlobSource,
         progress: &mut (dyn FnMut(u64) + Send),
     ) -> Result<(), SessionError> {
-        let (mut next, mut received, mut in_flight, mut stalled) = (0_u64, None, 0_u64, 0_u64);
+        let mut upload = Upload::new(blob.size);
         loop {
-            // An empty blob is one empty piece.
-            while in_flight < PIECES_IN_FLIGHT && (next < blob.size || (received.is_none() && in_flight == 0)) {
-                let length = (blob.size - next).min(CHUNK as u64);
-                let zstd = compressed(source.clone(), next, length).await?;
-                self.send(Request::Put(Chunk { sha256: blob.sha256, size: blob.size, offset: next, zstd })).await?;
-                next += length;
-                in_flight += 1;
+            while let Some(Piece { offset, length }) = upload.send() {
+                let zstd = compressed(source.clone(), offset, length).await?;
+                self.send(Request::Put(Chunk { sha256: blob.sha256, size: blob.size, offset, zstd })).await?;
             }
             let there = loop {
                 match self.next().await? {
@@ -174,19 +184,11 @@ impl AgentSession {
                     _ => {}
                 }
             };
-            in_flight -= 1;
             progress(there);
-            stalled = if received.is_none_or(|before| there > before) { 0 } else { stalled + 1 };
-            received = Some(there);
-            if in_flight == 0 {
-                if there == blob.size {
-                    return Ok(());
-                }
-                // The host has another part of the blob than was thought (an earlier attempt's): go on from its end.
-                next = there;
-            }
-            if stalled > 4 * PIECES_IN_FLIGHT {
-                return Err(SessionError::Nonsense { request: "put a blob" });
+            match upload.answered(there) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(Stuck) => return Err(SessionError::Nonsense { request: "put a blob" }),
             }
         }
     }

@@ -2,17 +2,20 @@
 //! part.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use camino::Utf8PathBuf;
 use k8swin_blueprint::Blueprint;
 use k8swin_protocol::resource::{Blob, CheckOutcome, HostResources, Phase, ResourceId};
-use k8swin_protocol::wire::{AgentEvent, Failure, Request, ResourceResult, Response};
+use k8swin_protocol::wire::{AgentEvent, Checked, Failure, Request, ResourceResult, Response};
 use k8swin_protocol::{SecretBytes, Sha256};
 
 use crate::blob::BlobSource;
 use crate::event::{Event, Stage};
-use crate::fleet::{Context, Fleet, Member};
+use crate::fleet::Fleet;
 use crate::journal::Teller;
+use crate::member::{Context, Member};
 use crate::session::SessionError;
 
 /// Compares everything planned with every host, in one request each.
@@ -78,11 +81,8 @@ async fn apply<'a>(
         let request = Request::Apply { cluster: context.cluster.name.clone(), resources: resources.clone() };
         let mut results = change(member, context, &request).await?;
         // After a restart everything is looked at again: what was changed before it counts once, as changed.
-        for (resource, result) in &mut results {
-            if *result == ResourceResult::Unchanged && changed_before.contains(resource) {
-                *result = ResourceResult::Changed;
-            }
-        }
+        let reached: BTreeSet<_> = results.iter().map(|(resource, _)| resource.clone()).collect();
+        add_told(&mut results, changed_before.intersection(&reached).cloned().collect());
         let Some((_, ResourceResult::NeedsReboot { reason })) = results.last().cloned() else {
             count(member, stage, &results, context.teller);
             return Ok(());
@@ -223,10 +223,128 @@ async fn change<'a>(
     context: Context<'_, 'a>,
     request: &Request,
 ) -> Result<Vec<(ResourceId, ResourceResult)>, SessionError> {
-    member
+    let attempts = AtomicUsize::new(0);
+    // What was told before the connection was lost is not in the answer to the repeated request.
+    let changed = Mutex::new(Vec::new());
+    let mut results = member
         .persist(context, async |member| {
+            attempts.fetch_add(1, Ordering::Relaxed);
             let host = member.host.name.clone();
-            member.session()?.apply(request.clone(), &mut |event| tell_agent(&host, event, context.teller)).await
+            let on_event = &mut |event| {
+                if let AgentEvent::Ended { resource, result: ResourceResult::Changed } = &event {
+                    changed.lock().unwrap_or_else(PoisonError::into_inner).push(resource.clone());
+                }
+                tell_agent(&host, event, context.teller);
+            };
+            member.session()?.apply(request.clone(), on_event).await
         })
-        .await
+        .await?;
+    add_told(&mut results, changed.into_inner().unwrap_or_else(PoisonError::into_inner));
+    if attempts.into_inner() > 1 {
+        add_untold(&mut results, member.checked.as_ref());
+    }
+    Ok(results)
+}
+
+/// Adds what was changed and could not be told any more: it differed when the hosts were checked, and does not now.
+fn add_untold(results: &mut [(ResourceId, ResourceResult)], checked: Option<&Checked>) {
+    for (resource, outcome) in checked.into_iter().flat_map(|checked| &checked.outcomes) {
+        let differed = matches!(outcome, CheckOutcome::Drifted { .. });
+        let result = results.iter_mut().find(|(id, result)| id == resource && *result == ResourceResult::Unchanged);
+        if let (true, Some((_, result))) = (differed, result) {
+            *result = ResourceResult::Changed;
+        }
+    }
+}
+
+/// Adds what is known to have been changed to the results of a request that was repeated, and found it done.
+fn add_told(results: &mut Vec<(ResourceId, ResourceResult)>, changed: Vec<ResourceId>) {
+    for resource in changed {
+        match results.iter_mut().find(|(id, _)| *id == resource) {
+            Some((_, result @ ResourceResult::Unchanged)) => *result = ResourceResult::Changed,
+            Some(_) => {}
+            // What was removed is no longer there to be found.
+            None => results.insert(0, (resource, ResourceResult::Changed)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8swin_protocol::HostPath;
+    use k8swin_protocol::resource::{Directory, Effect, LinuxResource, Planned, Protection};
+
+    use super::*;
+
+    fn planned(phase: Phase, path: &str) -> Planned<LinuxResource> {
+        let path = HostPath::new(path).unwrap();
+        let directory = Directory { path, protection: Protection::Public, purge: false };
+        Planned { phase, resource: LinuxResource::Directory(directory) }
+    }
+
+    fn drifted() -> CheckOutcome {
+        CheckOutcome::Drifted { difference: "missing".into(), effect: Effect::Create }
+    }
+
+    #[test]
+    fn a_phase_is_tallied_from_what_the_check_found_of_it() {
+        let inventory = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../inventories/seed.toml"));
+        let cluster = k8swin_inventory::parse(&inventory.unwrap(), "seed.toml".into()).unwrap();
+        let mut member = Member::new(cluster.first_control_plane());
+        assert_eq!(tally(&member, Phase::Files), (0, 0), "nothing is planned");
+
+        let resources = HostResources::Linux(vec![
+            planned(Phase::Binaries, "/opt/one"),
+            planned(Phase::Files, "/etc/two"),
+            planned(Phase::Files, "/etc/three"),
+            planned(Phase::Files, "/etc/four"),
+        ]);
+        let outcomes = [
+            CheckOutcome::InSync,
+            CheckOutcome::InSync,
+            drifted(),
+            CheckOutcome::Unknown { waits_for: "the API server".into() },
+        ];
+        let ids = resources.ids().map(|(_, id)| id);
+        let checked = Checked { outcomes: ids.zip(outcomes).collect(), missing_blobs: Vec::new(), orphans: Vec::new() };
+        member.resources = Some(resources);
+        assert_eq!(tally(&member, Phase::Files), (0, 0), "nothing is known of the host");
+        member.checked = Some(checked);
+        assert_eq!(tally(&member, Phase::Binaries), (1, 0));
+        // What cannot be told yet is not in sync.
+        assert_eq!(tally(&member, Phase::Files), (1, 2));
+        assert_eq!(tally(&member, Phase::AddOns), (0, 0));
+    }
+
+    #[test]
+    fn what_was_changed_before_a_connection_was_lost_counts_as_changed_once() {
+        let [one, two, three, gone] = ["/1", "/2", "/3", "/4"].map(|path| planned(Phase::Files, path).resource.id());
+        let failure = Failure { attempted: "write".into(), answer: "full".into(), hint: None };
+        let mut results = vec![
+            (one.clone(), ResourceResult::Unchanged),
+            (two.clone(), ResourceResult::Changed),
+            (three.clone(), ResourceResult::Failed(failure.clone())),
+        ];
+        add_told(&mut results, vec![one.clone(), two.clone(), three.clone(), gone.clone()]);
+        assert_eq!(
+            results,
+            [
+                (gone, ResourceResult::Changed),
+                (one, ResourceResult::Changed),
+                (two, ResourceResult::Changed),
+                (three, ResourceResult::Failed(failure)),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_differed_before_a_loss_and_is_as_desired_after_it_was_changed_by_us() {
+        let [one, two, three] = ["/1", "/2", "/3"].map(|path| planned(Phase::Files, path).resource.id());
+        let outcomes = vec![(one.clone(), drifted()), (two.clone(), CheckOutcome::InSync), (three.clone(), drifted())];
+        let checked = Checked { outcomes, missing_blobs: Vec::new(), orphans: Vec::new() };
+        let mut results = vec![(one.clone(), ResourceResult::Unchanged), (two.clone(), ResourceResult::Unchanged)];
+        add_untold(&mut results, Some(&checked));
+        // The third was not reached, so nothing is said of it.
+        assert_eq!(results, [(one, ResourceResult::Changed), (two, ResourceResult::Unchanged)]);
+    }
 }

@@ -109,13 +109,9 @@ pub(crate) async fn complete_pki(fleet: &mut Fleet<'_>, state: &StateDir) -> Res
 
 /// The PKI's files as the first control-plane host has them; empty when it has none.
 pub(crate) async fn read_pki(fleet: &mut Fleet<'_>) -> Result<BTreeMap<String, SecretBytes>, RunError> {
-    let (member, _) = fleet.first_control_plane()?;
+    let (member, context) = fleet.first_control_plane()?;
     let host = member.host.name.clone();
-    let answer = match member.session() {
-        Ok(session) => session.ask(Request::ReadPki).await,
-        Err(error) => Err(error),
-    };
-    match answer {
+    match member.persist(context, async |member| member.session()?.ask(Request::ReadPki).await).await {
         Ok(Response::Pki { files }) => Ok(files.into_iter().map(|(name, bytes)| (name, bytes.0)).collect()),
         Ok(_) => {
             let failure = SessionError::Nonsense { request: "read the PKI" }.failure();

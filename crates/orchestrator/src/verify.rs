@@ -6,11 +6,15 @@ use std::time::{Duration, Instant};
 
 use k8swin_inventory::{Cluster, Host};
 use k8swin_protocol::Os;
-use k8swin_protocol::wire::KubeCall;
+use k8swin_protocol::wire::{KubeCall, Request};
 use serde_json::{Value, json};
 
+use crate::event::{Event, Stage};
+use crate::fleet::Fleet;
 use crate::report::{Finding, NodeStatus, Severity};
 use crate::session::{AgentSession, SessionError};
+use crate::state::StateDir;
+use crate::{RunError, api};
 
 /// How long a kubelet may take to report Ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(180);
@@ -22,8 +26,57 @@ const POLL: Duration = Duration::from_millis(500);
 /// The label of a node's operating system in 1.5 and, still, in 1.20 (facts A.2 #31).
 const OS_LABEL: &str = "beta.kubernetes.io/os";
 
+/// What the verification of a cluster found.
+#[derive(Default)]
+pub(crate) struct Proof {
+    /// The nodes as the API server sees them.
+    pub(crate) nodes: Vec<NodeStatus>,
+    /// What was looked at.
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// The nodes as any control-plane host sees them now; none when none can be asked: no API is an answer too, that of a
+/// cluster that does not run yet.
+pub(crate) async fn nodes_now(fleet: &mut Fleet<'_>) -> Vec<NodeStatus> {
+    let Ok((member, context)) = fleet.any_control_plane() else { return Vec::new() };
+    member.persist(context, async |member| nodes(member.session()?).await).await.unwrap_or_default()
+}
+
+/// Proves that the nodes of the `expected` hosts and pods on them work. Leaves nothing behind.
+///
+/// # Errors
+/// When no control-plane host can be asked.
+pub(crate) async fn prove(fleet: &mut Fleet<'_>, state: &StateDir, expected: &[&Host]) -> Result<Proof, RunError> {
+    fleet.teller.tell(Event::StageStarted(Stage::Verify));
+    let pki = state.read_pki()?;
+    let (cluster, cancel) = (fleet.cluster, &fleet.options.cancel);
+    let (member, context) = fleet.any_control_plane()?;
+    let host = member.host.name.clone();
+    let proven = member.persist(context, async |member| {
+        let session = member.session()?;
+        let (nodes, mut findings) = ready_nodes(session, expected).await?;
+        findings.extend(pods(session, cluster, &nodes).await?);
+        Ok(Proof { nodes, findings })
+    });
+    let from_here = async {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Vec::new(),
+            findings = api::from_here(cluster, &pki) => findings,
+        }
+    };
+    match tokio::join!(proven, from_here) {
+        (Ok(mut proof), from_here) => {
+            proof.findings.extend(from_here);
+            Ok(proof)
+        }
+        (Err(SessionError::Cancelled), _) => Err(RunError::Interrupted),
+        (Err(error), _) => Err(RunError::ControlPlane { host, failure: error.failure() }),
+    }
+}
+
 /// The nodes as the API server sees them now.
-pub(crate) async fn nodes(session: &mut AgentSession) -> Result<Vec<NodeStatus>, SessionError> {
+async fn nodes(session: &mut AgentSession) -> Result<Vec<NodeStatus>, SessionError> {
     let answer = session.kube(KubeCall::Get { path: "/api/v1/nodes".to_owned() }).await?;
     let mut nodes: Vec<_> = answer.body["items"].as_array().into_iter().flatten().map(node_status).collect();
     nodes.sort_by(|one, other| one.name.cmp(&other.name));
@@ -31,23 +84,31 @@ pub(crate) async fn nodes(session: &mut AgentSession) -> Result<Vec<NodeStatus>,
 }
 
 /// Waits until all `expected` nodes are Ready, or the time is up, and judges what is there then.
-pub(crate) async fn ready_nodes(
+async fn ready_nodes(
     session: &mut AgentSession,
     expected: &[&Host],
 ) -> Result<(Vec<NodeStatus>, Vec<Finding>), SessionError> {
     let deadline = Instant::now() + READY_TIMEOUT;
+    let mut answered = false;
     loop {
-        let nodes = nodes(session).await?;
-        let findings = judge_nodes(expected, &nodes);
-        if findings.iter().all(|finding| finding.severity == Severity::Ok) || Instant::now() >= deadline {
-            return Ok((nodes, findings));
+        match nodes(session).await {
+            Ok(nodes) => {
+                answered = true;
+                let findings = judge_nodes(expected, &nodes);
+                if findings.iter().all(|finding| finding.severity == Severity::Ok) || Instant::now() >= deadline {
+                    return Ok((nodes, findings));
+                }
+            }
+            // An API server that has answered, and does not now, is restarting.
+            Err(SessionError::Refused(_)) if answered && Instant::now() < deadline => {}
+            Err(error) => return Err(error),
         }
         tokio::time::sleep(POLL).await;
     }
 }
 
 /// Runs one pod of each operating system that has a Ready worker, waits until it runs, and deletes it again.
-pub(crate) async fn pods(
+async fn pods(
     session: &mut AgentSession,
     cluster: &Cluster,
     nodes: &[NodeStatus],
@@ -64,13 +125,9 @@ pub(crate) async fn pods(
             continue;
         }
         let result = run_pod(session, os, &ready).await;
-        // Whatever happened, nothing of it stays.
-        let deleted = session.kube(KubeCall::Delete {
-            kind: "pod".to_owned(),
-            namespace: "default".to_owned(),
-            name: pod_name(os),
-        });
-        let deleted = deleted.await;
+        // Whatever happened, Ctrl-C included, nothing of it stays.
+        let pod = KubeCall::Delete { kind: "pod".to_owned(), namespace: "default".to_owned(), name: pod_name(os) };
+        let deleted = session.ask_at_last(Request::Kube(pod)).await;
         findings.push(result?);
         deleted?;
     }
@@ -127,18 +184,35 @@ async fn run_pod(session: &mut AgentSession, os: Os, workers: &[&Host]) -> Resul
             }
         }
         if created {
-            let pod = session.kube(KubeCall::Get { path: path.clone() }).await?.body;
+            let pod = match session.kube(KubeCall::Get { path: path.clone() }).await {
+                Ok(answer) => answer.body,
+                // The API server is restarting.
+                Err(SessionError::Refused(failure)) => {
+                    last = failure.to_string();
+                    Value::Null
+                }
+                Err(error) => return Err(error),
+            };
             let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
             let address = pod["status"]["podIP"].as_str().unwrap_or_default();
-            if pod["status"]["phase"] == "Running" {
+            if is_ending(&pod) {
+                // An earlier one of that name, of which nothing is learnt.
+                created = false;
+            } else if pod["status"]["phase"] == "Running" {
                 return Ok(judge_running(check, workers, node, address));
+            } else {
+                last = describe_waiting(&pod);
             }
-            last = describe_waiting(&pod);
         }
         tokio::time::sleep(POLL).await;
     }
     let remedy = "look at it with `kubectl describe pod`, and at the kubelet's log of its node";
     Ok(finding(&name, check, Severity::Error, format!("the pod does not run: {last}"), Some(remedy.to_owned())))
+}
+
+/// Whether a pod is gone or going.
+fn is_ending(pod: &Value) -> bool {
+    pod.is_null() || pod["metadata"]["deletionTimestamp"].is_string()
 }
 
 fn judge_running(check: &'static str, workers: &[&Host], node: &str, address: &str) -> Finding {
@@ -209,4 +283,165 @@ pub(crate) fn finding(
     remedy: Option<String>,
 ) -> Finding {
     Finding { host: host.to_owned(), check, severity, detail, remedy }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INVENTORY: &str = r#"
+[cluster]
+name = "demo"
+kubernetes = "1.5.8"
+pod_cidr = "192.168.0.0/16"
+service_cidr = "172.30.0.0/16"
+[[host]]
+name = "lin01"
+os = "linux"
+roles = ["control-plane", "worker"]
+address = "10.0.0.11"
+[[host]]
+name = "win01"
+os = "windows"
+address = "10.0.0.21"
+password = { env = "K8SWIN_WINDOWS_PASSWORD" }
+pod_adapter = "Ethernet 2"
+"#;
+
+    fn cluster() -> Cluster {
+        k8swin_inventory::parse(INVENTORY, "inventory.toml".into()).unwrap()
+    }
+
+    fn good_node(host: &Host) -> NodeStatus {
+        NodeStatus {
+            name: host.name.clone(),
+            os: host.os().to_string(),
+            ready: true,
+            address: host.node_address.to_string(),
+            pod_cidr: host.pod_cidr.to_string(),
+            version: "v1.5.8".into(),
+        }
+    }
+
+    #[test]
+    fn a_node_is_judged_by_readiness_system_subnet_and_address() {
+        let cluster = cluster();
+        let host = cluster.host("win01").unwrap();
+        let good = judge_node(host, Some(&good_node(host)));
+        assert_eq!((good.host.as_str(), good.check, good.severity), ("win01", "node", Severity::Ok));
+        assert_eq!((good.detail.as_str(), good.remedy), ("Ready, windows, pods 192.168.1.0/24", None));
+
+        let spoiled = |spoil: fn(&mut NodeStatus)| {
+            let mut node = good_node(host);
+            spoil(&mut node);
+            judge_node(host, Some(&node))
+        };
+        for (finding, names) in [
+            (judge_node(host, None), &["knows no such node"][..]),
+            (spoiled(|node| node.ready = false), &["not Ready"]),
+            (spoiled(|node| node.os = "linux".into()), &[OS_LABEL, "`linux`", "`windows`"]),
+            (spoiled(|node| node.os.clear()), &[OS_LABEL, "``"]),
+            (spoiled(|node| node.pod_cidr = "192.168.7.0/24".into()), &["192.168.7.0/24", "192.168.1.0/24"]),
+            (spoiled(|node| node.address = "10.0.0.99".into()), &["10.0.0.99", "10.0.0.21"]),
+        ] {
+            assert_eq!((finding.host.as_str(), finding.severity), ("win01", Severity::Error), "{finding:?}");
+            for name in names {
+                assert!(finding.detail.contains(name), "`{name}` is not in `{}`", finding.detail);
+            }
+            assert!(finding.remedy.is_some_and(|remedy| remedy.contains(r"C:\k8swin\log\kubelet")));
+        }
+        let linux = judge_node(cluster.host("lin01").unwrap(), None);
+        assert!(linux.remedy.is_some_and(|remedy| remedy.contains("journalctl -u kubelet")));
+    }
+
+    #[test]
+    fn every_expected_node_is_judged_and_no_other() {
+        let cluster = cluster();
+        let [linux, windows] = ["lin01", "win01"].map(|name| cluster.host(name).unwrap());
+        let nodes = [good_node(linux), good_node(windows)];
+        let findings = judge_nodes(&[windows], &nodes);
+        assert_eq!(findings.iter().map(|finding| finding.host.as_str()).collect::<Vec<_>>(), ["win01"]);
+        let findings = judge_nodes(&[linux, windows], &nodes[..1]);
+        assert_eq!(
+            findings.iter().map(|finding| finding.severity).collect::<Vec<_>>(),
+            [Severity::Ok, Severity::Error]
+        );
+    }
+
+    #[test]
+    fn a_running_pod_is_judged_by_its_node_and_its_address() {
+        let cluster = cluster();
+        let workers = [cluster.host("win01").unwrap()];
+        let judge = |node: &str, address: &str| judge_running("pod-windows", &workers, node, address);
+        let good = judge("win01", "192.168.1.7");
+        assert_eq!((good.host.as_str(), good.check, good.severity), ("win01", "pod-windows", Severity::Ok));
+        assert!(good.detail.contains("192.168.1.7"));
+
+        let elsewhere = judge("lin01", "192.168.0.7");
+        assert_eq!(elsewhere.severity, Severity::Error);
+        assert!(elsewhere.detail.contains("`lin01`") && elsewhere.detail.contains("not a worker"));
+        for address in ["192.168.0.7", "172.20.0.5", "", "none"] {
+            let outside = judge("win01", address);
+            assert_eq!((outside.host.as_str(), outside.severity), ("win01", Severity::Error), "{address}");
+            assert!(outside.detail.contains(&format!("`{address}`")) && outside.detail.contains("192.168.1.0/24"));
+            assert!(outside.remedy.is_some());
+        }
+    }
+
+    #[test]
+    fn a_waiting_pod_is_described_by_its_phase_and_its_conditions() {
+        let waiting = json!({ "status": { "phase": "Pending", "conditions": [
+            { "type": "PodScheduled", "status": "False", "message": "No nodes are available" },
+            { "type": "Initialized", "status": "True" },
+            { "type": "Ready", "status": "False", "message": "containers with unready status: [pause]" },
+        ] } });
+        assert_eq!(
+            describe_waiting(&waiting),
+            "phase Pending: No nodes are available; containers with unready status: [pause]"
+        );
+        assert_eq!(describe_waiting(&json!({ "status": { "phase": "Failed" } })), "phase Failed");
+        assert_eq!(describe_waiting(&Value::Null), "phase Unknown");
+    }
+
+    #[test]
+    fn a_pod_that_is_gone_or_going_is_not_the_one_that_was_asked_for() {
+        assert!(is_ending(&Value::Null));
+        assert!(is_ending(&json!({ "metadata": { "deletionTimestamp": "2016-12-14T00:00:00Z" } })));
+        assert!(!is_ending(&json!({ "metadata": { "name": "k8swin-verify-linux" } })));
+    }
+
+    #[test]
+    fn a_node_object_is_read_whole_and_a_new_one_is_not_ready() {
+        let node = json!({
+            "metadata": { "name": "win01", "labels": { (OS_LABEL): "windows", "kubernetes.io/hostname": "win01" } },
+            "spec": { "podCIDR": "192.168.1.0/24" },
+            "status": {
+                "addresses": [
+                    { "type": "Hostname", "address": "win01" },
+                    { "type": "InternalIP", "address": "10.0.0.21" },
+                ],
+                "conditions": [
+                    { "type": "OutOfDisk", "status": "False" },
+                    { "type": "Ready", "status": "True" },
+                ],
+                "nodeInfo": { "kubeletVersion": "v1.5.8" },
+            },
+        });
+        assert_eq!(node_status(&node), good_node(cluster().host("win01").unwrap()));
+
+        for status in ["False", "Unknown"] {
+            let conditions = json!({ "status": { "conditions": [{ "type": "Ready", "status": status }] } });
+            assert!(!node_status(&conditions).ready, "{status}");
+        }
+        let empty = node_status(&json!({ "metadata": { "name": "new" } }));
+        let nothing = NodeStatus {
+            name: "new".into(),
+            os: String::new(),
+            ready: false,
+            address: String::new(),
+            pod_cidr: String::new(),
+            version: String::new(),
+        };
+        assert_eq!(empty, nothing);
+    }
 }

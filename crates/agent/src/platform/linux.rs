@@ -18,10 +18,15 @@ use super::{
 /// How many lines of the journal stand in an error.
 const JOURNAL_LINES: &str = "20";
 
+/// How long a service may take to stop and start: systemd gives it 90 s to stop, and our units give etcd 120 s to start.
+const SERVICE_TIME_LIMIT: Duration = Duration::from_secs(300);
+
 /// The host that this agent runs on.
 #[derive(Default)]
 pub(super) struct LinuxHost {
     own: Option<Executable>,
+    /// Where the journal ended when systemd last read its units: what a start has to say comes after.
+    journal_end: Option<String>,
 }
 
 impl Platform for LinuxHost {
@@ -124,8 +129,10 @@ impl Platform for LinuxHost {
 
     fn reboot(&mut self, reason: &str) -> Result<()> {
         let attempted = format!("restart the host ({reason})");
-        // By way of a timer, so that the answer still goes out.
-        program::succeed(&attempted, "systemd-run", &["--on-active=2s", "systemctl", "reboot"]).map(drop)
+        let description = format!("--description=k8swin restarts the host: {reason}");
+        // By way of a timer, so that the answer still goes out. Without the property it may be late by a minute.
+        let arguments = ["--on-active=2s", "--timer-property=AccuracySec=100ms", &description, "systemctl", "reboot"];
+        program::succeed(&attempted, "systemd-run", &arguments).map(drop)
     }
 }
 
@@ -136,7 +143,7 @@ impl LinuxPlatform for LinuxHost {
 
     fn set_sysctl(&mut self, key: &str, value: &str) -> Result<()> {
         fs::write(linux_facts::sysctl_file(key), value)
-            .map_err(|error| PlatformError::new(format!("set {key}"), error.to_string()))
+            .map_err(|error| PlatformError::new(format!("set {key} to {value}"), linux_files::describe(&error)))
     }
 
     fn module_loaded(&mut self, name: &str) -> Result<bool> {
@@ -145,7 +152,7 @@ impl LinuxPlatform for LinuxHost {
         }
         let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let builtin = fs::read_to_string(format!("/lib/modules/{}/modules.builtin", release.trim()));
-        Ok(builtin.is_ok_and(|list| list.lines().any(|line| line.ends_with(&format!("/{name}.ko")))))
+        Ok(builtin.is_ok_and(|list| is_built_in(name, &list)))
     }
 
     fn load_module(&mut self, name: &str) -> Result<()> {
@@ -168,7 +175,15 @@ impl LinuxPlatform for LinuxHost {
         Ok(parse_unit(&text))
     }
 
+    fn replacing_drop_ins(&mut self, name: &str) -> Result<Vec<HostPath>> {
+        let arguments = ["show", &service(name), "--property=DropInPaths", "--value"];
+        let paths = program::succeed(&format!("look at the service {name}"), "systemctl", &arguments)?;
+        let replaces = |path: &&str| fs::read_to_string(path).is_ok_and(|text| replaces_command(&text));
+        Ok(paths.split_whitespace().filter(replaces).filter_map(|path| HostPath::new(path).ok()).collect())
+    }
+
     fn reload_units(&mut self) -> Result<()> {
+        self.journal_end = journal_end()?;
         program::succeed("reload systemd's units", "systemctl", &["daemon-reload"]).map(drop)
     }
 
@@ -182,17 +197,21 @@ impl LinuxPlatform for LinuxHost {
 
     fn restart_unit(&mut self, name: &str) -> Result<()> {
         forget_failures(name)?;
-        program::succeed(&format!("start {name}"), "systemctl", &["restart", &service(name)]).map(drop)
+        systemctl_service(&format!("start {name}"), &["restart", &service(name)])
     }
 
     fn stop_unit(&mut self, name: &str) -> Result<()> {
-        program::succeed(&format!("stop {name}"), "systemctl", &["stop", &service(name)])?;
+        systemctl_service(&format!("stop {name}"), &["stop", &service(name)])?;
         forget_failures(name)
     }
 
     fn journal(&mut self, name: &str) -> Result<String> {
-        let unit = service(name);
-        let arguments = ["--unit", &unit, "--lines", JOURNAL_LINES, "--output", "cat", "--no-pager"];
+        let (unit, lines) = (format!("--unit={}", service(name)), format!("--lines={JOURNAL_LINES}"));
+        let after = self.journal_end.as_ref().map(|cursor| format!("--after-cursor={cursor}"));
+        // The service's last words may still be on their way.
+        program::run("bring the journal up to date", "journalctl", &["--sync"])?;
+        let arguments = ["--quiet", "--no-pager", "--output=cat", &unit, &lines];
+        let arguments: Vec<_> = arguments.into_iter().chain(after.as_deref()).collect();
         program::succeed(&format!("read the journal of {name}"), "journalctl", &arguments)
     }
 
@@ -223,10 +242,34 @@ fn service(name: &str) -> String {
     format!("{name}.service")
 }
 
+/// The cursor of the last line in the journal; none while it is empty, or where none is kept.
+fn journal_end() -> Result<Option<String>> {
+    let arguments = ["--quiet", "--no-pager", "--output=cat", "--lines=0", "--show-cursor"];
+    let finished = program::run("look at the end of the journal", "journalctl", &arguments)?;
+    Ok(parse_cursor(&finished.stdout))
+}
+
+/// A line such as `-- cursor: s=0639…;i=99…`.
+fn parse_cursor(text: &str) -> Option<String> {
+    text.lines().find_map(|line| line.strip_prefix("-- cursor: ")).map(|cursor| cursor.trim().to_owned())
+}
+
+/// Stops or starts a service, and waits for it.
+fn systemctl_service(attempted: &str, arguments: &[&str]) -> Result<()> {
+    let run = program::Run::new(attempted, "systemctl", arguments);
+    program::Run { time_limit: SERVICE_TIME_LIMIT, ..run }.succeed().map(drop)
+}
+
 /// A service that failed too often is not started again until that is forgotten. One that never failed, or that
 /// systemd does not know, has nothing to forget.
 fn forget_failures(name: &str) -> Result<()> {
     program::run(&format!("forget failures of {name}"), "systemctl", &["reset-failed", &service(name)]).map(drop)
+}
+
+/// Lines such as `kernel/net/bridge/br_netfilter.ko`. `-` and `_` are one in names of modules.
+fn is_built_in(name: &str, list: &str) -> bool {
+    let same = |file: &str| file.replace('-', "_") == name.replace('-', "_");
+    list.lines().any(|line| line.rsplit('/').next().and_then(|file| file.strip_suffix(".ko")).is_some_and(same))
 }
 
 /// Lines such as `ActiveState=active`.
@@ -241,6 +284,11 @@ fn parse_unit(text: &str) -> UnitState {
             _ => Activity::Inactive,
         },
     }
+}
+
+/// Whether a drop-in file has a command: it takes the place of that in the unit file.
+fn replaces_command(drop_in: &str) -> bool {
+    drop_in.lines().any(|line| line.trim_start().starts_with("ExecStart="))
 }
 
 fn change_route(verb: &str, route: &SystemRoute) -> Result<()> {
@@ -284,11 +332,24 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_named() {
-        let error = program::succeed("try", "k8swin-no-such-program", &[]).unwrap_err();
-        assert_eq!(error.answer, "there is no program k8swin-no-such-program");
-        let said = program::run("try", "false", &[]).unwrap().said();
-        assert_eq!(said, "it said nothing and ended with code 1");
+    fn only_drop_ins_with_a_command_replace_it() {
+        assert!(replaces_command("[Service]\nEnvironment=A=B\nExecStart=\nExecStart=/usr/bin/kubelet\n"));
+        assert!(!replaces_command("[Service]\nEnvironment=HTTPS_PROXY=http://proxy\n# ExecStart=x\nExecStartPre=y\n"));
+    }
+
+    #[test]
+    fn the_end_of_the_journal_is_found() {
+        assert_eq!(parse_cursor("-- cursor: s=06;i=99;x=1\n").as_deref(), Some("s=06;i=99;x=1"));
+        assert_eq!(parse_cursor(""), None);
+    }
+
+    #[test]
+    fn modules_of_the_kernel_itself_are_found() {
+        let list = "kernel/net/bridge/br_netfilter.ko
+kernel/arch/x86/crypto/aesni-intel.ko
+";
+        assert!(is_built_in("br_netfilter", list) && is_built_in("aesni_intel", list));
+        assert!(!is_built_in("netfilter", list));
     }
 
     #[test]

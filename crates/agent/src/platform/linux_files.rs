@@ -13,6 +13,9 @@ use super::{FileKind, Permissions, PlatformError, Result, Stat, program};
 /// Bytes read at a time.
 const BUFFER: usize = 64 << 10;
 
+/// How the name of a file ends that is filled before it takes the place of another.
+const TEMPORARY: &str = ".k8swin";
+
 fn failed(verb: &str, path: &HostPath) -> impl Fn(io::Error) -> PlatformError {
     let attempted = format!("{verb} {path}");
     move |error| {
@@ -28,7 +31,7 @@ fn failed(verb: &str, path: &HostPath) -> impl Fn(io::Error) -> PlatformError {
 }
 
 /// The system's words, without the number that Rust adds.
-fn describe(error: &io::Error) -> String {
+pub(super) fn describe(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
@@ -113,8 +116,10 @@ pub(super) fn set_permissions(path: &HostPath, permissions: &Permissions) -> Res
     protect(Path::new(path.as_str()), permissions).map_err(failed("set the permissions of", path))
 }
 
+/// Removes a file, and what a killed agent left beside it.
 pub(super) fn remove_file(path: &HostPath) -> Result<()> {
-    fs::remove_file(path.as_str()).map_err(failed("remove", path))
+    let target = Path::new(path.as_str());
+    remove_if_there(&temporary_of(target)).and_then(|()| fs::remove_file(target)).map_err(failed("remove", path))
 }
 
 pub(super) fn create_directory(path: &HostPath, permissions: &Permissions) -> Result<()> {
@@ -123,8 +128,15 @@ pub(super) fn create_directory(path: &HostPath, permissions: &Permissions) -> Re
         .map_err(failed("create", path))
 }
 
+/// Removes an empty folder, and what a killed agent left in it.
 pub(super) fn remove_directory(path: &HostPath) -> Result<()> {
-    fs::remove_dir(path.as_str()).map_err(failed("remove", path))
+    let remove = || -> io::Result<()> {
+        for name in names(path)?.iter().filter(|name| is_temporary(name)) {
+            remove_if_there(&Path::new(path.as_str()).join(name))?;
+        }
+        fs::remove_dir(path.as_str())
+    };
+    remove().map_err(failed("remove", path))
 }
 
 /// The kubelet mounts volumes below its folder: those are unmounted first, so that their content stays.
@@ -136,14 +148,33 @@ pub(super) fn remove_tree(path: &HostPath) -> Result<()> {
     fs::remove_dir_all(path.as_str()).map_err(failed("remove", path))
 }
 
+/// The names in a folder, without what a killed agent left there.
 pub(super) fn list(path: &HostPath) -> Result<Vec<String>> {
-    let names = || -> io::Result<Vec<String>> {
-        let entries = fs::read_dir(path.as_str())?;
-        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
-    };
-    let mut names = names().map_err(failed("list", path))?;
+    let mut names = names(path).map_err(failed("list", path))?;
+    names.retain(|name| !is_temporary(name));
     names.sort();
     Ok(names)
+}
+
+fn names(path: &HostPath) -> io::Result<Vec<String>> {
+    fs::read_dir(path.as_str())?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+/// The file that is filled before it takes the place of another.
+fn temporary_of(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    path.with_file_name(format!(".{name}{TEMPORARY}"))
+}
+
+fn is_temporary(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(TEMPORARY)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Fills a temporary file beside `path` and renames it over it; both are flushed.
@@ -152,19 +183,15 @@ fn replace(
     permissions: &Permissions,
     fill: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
-    let path = PathBuf::from(path.as_str());
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let temporary = path.with_file_name(format!(".{name}.k8swin"));
+    let path = Path::new(path.as_str());
+    let temporary = temporary_of(path);
     // What a killed agent left behind is in the way of `create_new`.
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_if_there(&temporary)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     let done = fill(&mut file)
         .and_then(|()| protect(&temporary, permissions))
         .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(&temporary, &path));
+        .and_then(|()| fs::rename(&temporary, path));
     if done.is_err() {
         let _ = fs::remove_file(&temporary);
         return done;
@@ -233,6 +260,21 @@ mod tests {
         assert_eq!(list(&below("key").parent().unwrap()).unwrap(), ["blob", "copy", "key"]);
         let error = read(&below("nothing")).unwrap_err();
         assert_eq!(error.answer, "No such file or directory");
+    }
+
+    #[test]
+    fn what_a_killed_agent_left_is_no_reason_to_keep_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let below = |name: &str| HostPath::new(folder.path().join(name).to_str().unwrap()).unwrap();
+        create_directory(&below("pki"), &own(0o700, folder.path())).unwrap();
+        fs::write(below("pki/.ca.key.k8swin").as_str(), "half a").unwrap();
+        fs::write(below("pki/.sa.key.k8swin").as_str(), "half a").unwrap();
+        write(&below("pki/sa.pub"), b"x", &own(0o600, folder.path())).unwrap();
+        assert_eq!(list(&below("pki")).unwrap(), ["sa.pub"]);
+        remove_file(&below("pki/sa.pub")).unwrap();
+        assert_eq!(list(&below("pki")).unwrap(), [""; 0]);
+        remove_directory(&below("pki")).unwrap();
+        assert_eq!(stat(&below("pki")).unwrap(), None);
     }
 
     #[test]

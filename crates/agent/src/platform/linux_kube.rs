@@ -1,16 +1,20 @@
 //! kubectl on a control-plane host: its arguments, and what its answers mean.
 
 use std::fs;
+use std::time::Duration;
 
 use k8swin_protocol::Os;
 use k8swin_protocol::wire::KubeCall;
 use serde_json::{Value, json};
 
-use super::program::{self, Finished};
+use super::program::{Finished, Outcome, Run};
 use super::{KubeOperation, KubeOutcome, Result};
 
 /// kubectl writes caches into its home folder, which goes after each call.
 const HOME: &str = "/run/k8swin-kubectl";
+
+/// An API server that answers at all answers sooner.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 pub(super) fn ask(operation: &KubeOperation) -> Result<KubeOutcome> {
     let (kubectl, kubeconfig) = (Os::Linux.bin().join("kubectl"), Os::Linux.etc().join("admin.conf"));
@@ -23,11 +27,19 @@ pub(super) fn ask(operation: &KubeOperation) -> Result<KubeOutcome> {
     arguments.insert(0, format!("--kubeconfig={kubeconfig}"));
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     let environment = [("HOME", HOME)];
-    let finished =
-        program::run_with("ask the Kubernetes API", kubectl.as_str(), &arguments, input.as_bytes(), &environment);
+    let run = Run {
+        input: input.as_bytes(),
+        environment: &environment,
+        time_limit: TIME_LIMIT,
+        ..Run::new("ask the Kubernetes API", kubectl.as_str(), &arguments)
+    };
+    let ended = run.outcome();
     // There is nothing to remove where kubectl wrote nothing.
     let _ = fs::remove_dir_all(HOME);
-    Ok(outcome(&finished?))
+    Ok(match ended? {
+        Outcome::Finished(finished) => outcome(&finished),
+        Outcome::TimedOut => KubeOutcome::Unreachable(format!("no answer within {} s", run.limit())),
+    })
 }
 
 /// The arguments and the standard input of a call.

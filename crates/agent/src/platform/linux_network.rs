@@ -75,13 +75,14 @@ pub(super) fn listeners() -> Vec<Listener> {
     programs.into_iter().map(|(port, program)| Listener { port, program }).collect()
 }
 
-/// Lines such as `2: eth0    inet 10.5.6.215/24 brd 10.5.6.255 scope global eth0`.
+/// Lines such as `2: eth0    inet 10.5.6.215/24 brd 10.5.6.255 scope global eth0`, or `inet 10.0.0.1 peer 10.0.0.2/32` for
+/// an adapter with one other end.
 fn parse_addresses(text: &str) -> BTreeMap<String, Vec<Ipv4Net>> {
     let mut addresses: BTreeMap<String, Vec<Ipv4Net>> = BTreeMap::new();
     for line in text.lines() {
         let words: Vec<_> = line.split_whitespace().collect();
         if let [_, name, "inet", address, ..] = words.as_slice()
-            && let Ok(address) = address.parse()
+            && let Ok(address) = address.parse().or_else(|_| address.parse::<Ipv4Addr>().map(Ipv4Net::from))
         {
             // A virtual pair shows as `veth0@if5`.
             let name = name.split('@').next().unwrap_or(name);
@@ -149,10 +150,12 @@ mod tests {
     fn addresses_and_listeners_are_read() {
         let text = "1: lo    inet 127.0.0.1/8 scope host lo\\ valid_lft forever\n\
                     2: eth0    inet 10.5.6.215/24 brd 10.5.6.255 scope global eth0\n\
-                    5: veth1@if4    inet 10.1.0.1/16 scope global veth1\n";
+                    5: veth1@if4    inet 10.1.0.1/16 scope global veth1\n\
+                    6: tun0    inet 10.8.0.6 peer 10.8.0.5/32 scope global tun0\n";
         let addresses = parse_addresses(text);
         assert_eq!(addresses["eth0"], ["10.5.6.215/24".parse().unwrap()]);
         assert_eq!(addresses["veth1"], ["10.1.0.1/16".parse().unwrap()]);
+        assert_eq!(addresses["tun0"], ["10.8.0.6/32".parse().unwrap()]);
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
             0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1234 1 0 100 0\n\
             1: 0100007F:8AE2 0100007F:0016 01 00000000:00000000 00:00000000 00000000     0        0 99 1 0 20 0\n";

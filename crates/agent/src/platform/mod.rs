@@ -25,8 +25,8 @@ mod linux_network;
 #[cfg(target_os = "linux")]
 mod program;
 mod types;
-#[cfg(windows)]
-mod windows;
+#[cfg(any(windows, test))]
+pub(crate) mod windows;
 
 pub use types::{
     AccessList, Activity, DockerNetworkState, Executable, FeatureState, FileKind, ForwardDirection, ForwardRule, Image,
@@ -237,6 +237,12 @@ pub trait LinuxPlatform: Platform {
     /// # Errors
     /// When systemd does not answer.
     fn unit(&mut self, name: &str) -> Result<UnitState>;
+
+    /// The drop-in files (`kubelet.service.d/10-kubeadm.conf`) that replace the command of a service.
+    ///
+    /// # Errors
+    /// When systemd does not answer.
+    fn replacing_drop_ins(&mut self, name: &str) -> Result<Vec<HostPath>>;
 
     /// Makes systemd read unit files again.
     ///

@@ -28,6 +28,9 @@ pub(super) fn check(unit: &SystemdUnit, host: Host<'_>, context: &Context) -> Re
     if let Some(difference) = file::text_difference(&path, &unit.unit, host)? {
         return Ok(restart(difference));
     }
+    if let Some(drop_in) = host.replacing_drop_ins(&unit.name)?.first() {
+        return Ok(restart(format!("{drop_in} replaces its command")));
+    }
     let state = host.unit(&unit.name)?;
     if state.activity != Activity::Active {
         return Ok(restart(format!("is {}, expected {}", state.activity, Activity::Active)));
@@ -51,6 +54,11 @@ pub(super) fn capture(unit: &SystemdUnit, host: Host<'_>) -> Result<Prior> {
 pub(super) fn apply(unit: &SystemdUnit, host: Host<'_>) -> Result<()> {
     file::put_text(&unit_file(unit), &unit.unit, host)?;
     host.reload_units()?;
+    if let Some(drop_in) = host.replacing_drop_ins(&unit.name)?.first() {
+        let answer = format!("{drop_in} replaces its command, so that another one would run");
+        return Err(PlatformError::new(format!("start {}", unit.name), answer)
+            .with_hint("remove that file, or the package that brings it, and run this again"));
+    }
     if !host.unit(&unit.name)?.enabled {
         host.enable_unit(&unit.name)?;
     }
@@ -58,7 +66,8 @@ pub(super) fn apply(unit: &SystemdUnit, host: Host<'_>) -> Result<()> {
     if started.is_ok() && settles(unit, host)? {
         return Ok(());
     }
-    let said = host.journal(&unit.name)?;
+    // Where no journal is kept, systemctl's own words are left.
+    let said = host.journal(&unit.name).unwrap_or_default();
     let answer = match (started, said.trim()) {
         (Err(error), "") => error.answer,
         (Ok(()), "") => "it ended right after its start and wrote nothing to the journal".to_owned(),
@@ -90,6 +99,11 @@ pub(super) fn take_back(
     active: bool,
 ) -> Result<()> {
     let path = unit_file(unit);
+    if host.stat(&path)?.is_none() {
+        // Removed by hand: systemd cannot take back that a service it does not know starts at boot.
+        file::put_text(&path, &unit.unit, host)?;
+        host.reload_units()?;
+    }
     let state = host.unit(&unit.name)?;
     // Stopped and disabled while systemd still knows it.
     if state.activity != Activity::Inactive && !active {

@@ -212,6 +212,10 @@ impl LinuxPlatform for SimulatedPlatform {
         Ok(self.read(|machine| linux::unit_state(machine, name)))
     }
 
+    fn replacing_drop_ins(&mut self, _name: &str) -> Result<Vec<HostPath>> {
+        Ok(Vec::new())
+    }
+
     fn reload_units(&mut self) -> Result<()> {
         self.mutate("reload systemd's units".into(), |machine| {
             linux::reload_units(machine);

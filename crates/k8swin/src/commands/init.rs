@@ -2,7 +2,7 @@
 
 use camino::Utf8Path;
 use dialoguer::{Confirm, Input};
-use k8swin_inventory::init::{NewHost, NewInventory, NewSystem};
+use k8swin_inventory::init::{NewHost, NewInventory, NewSystem, cluster_name};
 
 use crate::arguments::{self, kubernetes_version, linux_host, windows_host};
 use crate::commands::unanswered;
@@ -69,7 +69,8 @@ fn write(path: &Utf8Path, text: &str, force: bool) -> Result<(), Failure> {
 }
 
 fn ask(new: &mut NewInventory) -> dialoguer::Result<()> {
-    new.name = Input::new().with_prompt("Name of the cluster").default(new.name.clone()).interact_text()?;
+    let name = Input::new().with_prompt("Name of the cluster").default(new.name.clone());
+    new.name = name.validate_with(|text: &String| cluster_name(text).map(drop)).interact_text()?;
     let version = Input::new().with_prompt("Kubernetes version").default(new.kubernetes.to_string());
     let version = version.validate_with(|text: &String| kubernetes_version(text).map(drop)).interact_text()?;
     if let Ok(version) = kubernetes_version(&version) {

@@ -2,7 +2,7 @@
 
 use camino::Utf8Path;
 use k8swin_lab::{Lab, LabOptions};
-use k8swin_orchestrator as orchestrator;
+use k8swin_orchestrator::{self as orchestrator, RunError};
 
 use crate::arguments;
 use crate::context::{Context, Inventory, RunSettings};
@@ -19,7 +19,25 @@ pub(crate) async fn rehearse(context: &Context, arguments: arguments::Rehearse) 
         .map_err(|error| Failure::failed(format!("cannot create a temporary folder: {error}")))?;
     let folder = Utf8Path::from_path(folder.path())
         .ok_or_else(|| Failure::failed("the path of the temporary folder is not UTF-8").hint("set TMPDIR"))?;
-    let lab = Lab::start(&original.text, &original.path, &folder.join("lab"), LabOptions::default()).await?;
+    // The temporary folder is removed also when Ctrl-C comes before the run does.
+    let signal = interrupt::signal();
+    tokio::pin!(signal);
+    let twin = folder.join("lab");
+    let starting = Lab::start(&original.text, &original.path, &twin, LabOptions::default());
+    let lab = tokio::select! {
+        biased;
+        () = &mut signal => return Err(Failure::from(RunError::Interrupted)),
+        lab = starting => lab?,
+    };
+    // A signal that came while keys were made is known only now; later ones end the run.
+    tokio::select! {
+        biased;
+        () = &mut signal => {
+            lab.shutdown().await?;
+            return Err(Failure::from(RunError::Interrupted));
+        }
+        () = std::future::ready(()) => {}
+    }
     let result = run_up(context, &lab.inventory(), folder, arguments.ignore.checks).await;
     let ended = lab.shutdown().await;
     let report = result?;
@@ -45,8 +63,8 @@ pub(crate) async fn keep(context: &Context, arguments: arguments::Lab) -> Result
     let starting = Lab::start(&original.text, &original.path, &arguments.out, LabOptions::default());
     let lab = tokio::select! {
         biased;
-        lab = starting => lab?,
         () = &mut signal => return Ok(Report::Ended),
+        lab = starting => lab?,
     };
     let inventory = lab.inventory();
     render::ready(context, &inventory)

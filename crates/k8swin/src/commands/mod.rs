@@ -12,6 +12,7 @@ use k8swin_orchestrator as orchestrator;
 use crate::arguments::{self, Command};
 use crate::context::{Context, Inventory, RunSettings};
 use crate::failure::Failure;
+use crate::render::{self, style::count};
 use crate::report::Report;
 
 /// Runs a command.
@@ -87,12 +88,11 @@ fn confirm_reset(context: &Context, inventory: &Inventory) -> Result<(), Failure
         return Err(Failure::usage(format!("reset takes the cluster `{name}` apart and needs a confirmation"))
             .hint("there is nobody to ask here: say `--yes`"));
     }
-    let question = format!(
-        "This takes the cluster `{name}` on {} hosts apart, with all data in it.\nType its name to go on",
-        inventory.cluster.hosts.len()
-    );
+    // Not part of the prompt, which is drawn again with the answer.
+    let hosts = count(inventory.cluster.hosts.len(), "host");
+    render::message(&format!("This takes the cluster `{name}` on {hosts} apart, with all data in it."));
     let answer: String = dialoguer::Input::new()
-        .with_prompt(question)
+        .with_prompt("Type its name to go on")
         .allow_empty(true)
         .interact_text()
         .map_err(|error| unanswered(error.into()))?;

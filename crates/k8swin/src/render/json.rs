@@ -69,12 +69,14 @@ struct InventoryError<'a> {
     remedy: Option<&'a str>,
 }
 
-/// The document of `preflight` and `verify`.
+/// The document of `preflight` and `verify`, with `error` where they failed as a whole.
 #[derive(Serialize)]
 struct Findings<'a> {
     command: &'a str,
     result: &'static str,
     findings: &'a [Finding],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Error<'a>>,
 }
 
 /// The document of `status`.
@@ -117,7 +119,9 @@ pub(crate) fn report(command: &str, report: &Report) -> String {
     match report {
         Report::Run(summary) => document(run(command, result, summary)),
         Report::Plan { plan: report, explain } => document(plan(command, result, report, *explain)),
-        Report::Preflight(findings) | Report::Verify(findings) => document(Findings { command, result, findings }),
+        Report::Preflight(findings) | Report::Verify(findings) => {
+            document(Findings { command, result, findings, error: None })
+        }
         Report::Status(hosts) => {
             let hosts = hosts.iter().map(|host| (host.host.as_str(), status(host))).collect();
             document(Statuses { command, result, hosts })
@@ -149,6 +153,10 @@ pub(crate) fn failure(command: &str, failure: &Failure) -> String {
         _ => failure.message.clone(),
     };
     let error = Some(Error { message, hint: failure.hint.as_deref(), inventory });
+    // Scripts that read findings find the list also when there is nothing in it.
+    if matches!(command, "preflight" | "verify") {
+        return document(Findings { command, result: "failed", findings: &failure.findings, error });
+    }
     document(Run { command, result: "failed", error, findings: failure.findings.iter().collect(), ..Run::default() })
 }
 
@@ -300,6 +308,15 @@ mod tests {
         assert_eq!(document["error"]["message"], "the inventory is not valid");
         let errors = document["error"]["inventory"].as_array().unwrap();
         assert!(errors.iter().any(|error| error["line"] == 2 && error["key"] == "bogus"), "{errors:?}");
+    }
+
+    #[test]
+    fn a_preflight_that_failed_as_a_whole_has_findings_too() {
+        for command in ["preflight", "verify"] {
+            let document = read(&failure(command, &Failure::usage("cannot read the inventory")));
+            assert_eq!(document["findings"], Value::Array(Vec::new()), "{command}");
+            assert_eq!(document["error"]["message"], "cannot read the inventory", "{command}");
+        }
     }
 
     #[test]

@@ -51,6 +51,13 @@ pub(crate) fn ready(context: &Context, inventory: &Utf8Path) -> io::Result<()> {
     if context.json() { print(json::ready(inventory).as_bytes()) } else { print(b"ready\n") }
 }
 
+/// The document of arguments that could not be parsed. What is wrong is told on standard error, too.
+pub(crate) fn usage_error(text: &str) {
+    let message = text.lines().next().unwrap_or(text).trim_start_matches("error: ");
+    // The exit code says the same to whoever does not read this.
+    let _ = print(json::failure("k8swin", &Failure::usage(message)).as_bytes());
+}
+
 /// One message for people.
 pub(crate) fn message(text: &str) {
     // Whoever closed standard error does not want to read it.

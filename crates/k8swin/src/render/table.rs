@@ -75,13 +75,19 @@ fn run(summary: &Summary, verbose: bool, palette: Palette) -> String {
         text.push('\n');
     }
     let rows = summary.hosts.iter().map(|(name, host)| {
-        let state = if host.error.is_some() { Cell::red("failed", palette) } else { Cell::green("done", palette) };
+        let state = match &host.error {
+            Some(error) if is_interruption(summary, error) => Cell::yellow("interrupted", palette),
+            Some(_) => Cell::red("failed", palette),
+            None => Cell::green("done", palette),
+        };
         let numbers = [host.changed, host.unchanged, host.failed].map(|number| Cell::plain(number.to_string()));
         let [changed, unchanged, failed] = numbers;
         vec![Cell::plain(name.as_str()), state, changed, unchanged, failed]
     });
     text.push_str(&table(&["HOST", "RESULT", "CHANGED", "UNCHANGED", "FAILED"], rows.collect(), palette));
     let failures = summary.hosts.iter().filter_map(|(name, host)| Some((name.as_str(), host.error.as_ref()?)));
+    // That the run was interrupted is said once, at the end.
+    let failures = failures.filter(|(_, error)| !is_interruption(summary, error));
     write_failures(&mut text, failures, palette);
     if verbose || summary.verification.iter().any(|finding| finding.severity != Severity::Ok) {
         text.push('\n');
@@ -104,6 +110,11 @@ fn run(summary: &Summary, verbose: bool, palette: Palette) -> String {
         );
     }
     text
+}
+
+/// Whether a host's error says no more than that the whole run was interrupted.
+fn is_interruption(summary: &Summary, error: &Failure) -> bool {
+    summary.interrupted && error.answer == "interrupted"
 }
 
 fn plan(plan: &PlanReport, explain: bool, palette: Palette) -> String {
@@ -273,6 +284,19 @@ mod tests {
     use crate::render::samples;
 
     const PLAIN: fn() -> Palette = || Palette::new(false);
+
+    #[test]
+    fn an_interruption_is_told_once() {
+        let error = Failure { attempted: "the run".into(), answer: "interrupted".into(), hint: Some("again".into()) };
+        let mut summary = samples::good_run();
+        summary.interrupted = true;
+        summary.hosts.values_mut().for_each(|host| host.error = Some(error.clone()));
+        let text = run(&summary, false, Palette::new(false));
+        let hosts = text.lines().filter(|line| line.split_whitespace().nth(1) == Some("interrupted")).count();
+        assert_eq!(hosts, summary.hosts.len(), "{text}");
+        assert_eq!(text.matches("goes on from there").count(), 1, "{text}");
+        assert!(!text.contains("the run: interrupted") && !text.contains("failed\n"), "{text}");
+    }
 
     #[test]
     fn a_good_run() {

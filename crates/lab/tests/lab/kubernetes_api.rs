@@ -130,3 +130,24 @@ async fn new_files_mean_new_certificates_and_a_stopped_server_refuses() {
     linux.stop_unit("kube-apiserver").unwrap();
     assert!(get(&running, &second, client(&second), "/version").await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_find_out_what_there_is_and_are_told_what_is_not() {
+    let running = common::start().await;
+    let ours = authority();
+    install(running.lab.host("lin01").unwrap().simulated(), &ours);
+    let ask = async |path: &str| {
+        let admin = Some(issue(&ours, "admin", ExtendedKeyUsagePurpose::ClientAuth));
+        get(&running, &ours, admin, path).await.unwrap()
+    };
+    assert_eq!(ask("/api").await.1["versions"][0], "v1");
+    let (_, resources) = ask("/api/v1").await;
+    let nodes = resources["resources"].as_array().unwrap().iter().find(|resource| resource["name"] == "nodes").unwrap();
+    assert_eq!((nodes["kind"].as_str(), nodes["namespaced"].as_bool()), (Some("Node"), Some(false)));
+    assert_eq!(ask("/api/v1/nodes").await.0, "HTTP/1.1 200 OK");
+    for path in ["/api/v1/pods?limit=1&watch=true", "/api/v1/watch/pods", "/api/v1/namespaces/default/pods/iis/log"] {
+        let (status, refusal) = ask(path).await;
+        assert_eq!(status, "HTTP/1.1 405 Method Not Allowed", "{path}");
+        assert!(refusal["message"].as_str().unwrap().contains("k8swin lab: "), "{path}: {refusal}");
+    }
+}

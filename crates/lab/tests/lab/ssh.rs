@@ -124,6 +124,32 @@ async fn openssh_runs_commands() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn variables_terminals_and_subsystems_disturb_no_command() {
+    let running = common::start().await;
+    let target = Target::new(&running, "lin01", "root");
+    blocking(move || {
+        // Debian's ssh_config sends LANG and LC_* before the command, and wants no answer.
+        for _ in 0..5 {
+            let more = ["-o", "SetEnv=LANG=C.UTF-8 LC_ALL=C.UTF-8"];
+            let Some(hostname) = target.openssh(&more, &["hostname"], b"") else { return };
+            assert_eq!((text(&hostname.stdout).as_str(), hostname.status.code()), ("lin01\n", Some(0)), "{hostname:?}");
+        }
+        let sftp = target.openssh(&["-s"], &["sftp"], b"").unwrap();
+        assert_eq!(sftp.status.code(), Some(1), "{sftp:?}");
+        assert!(text(&sftp.stderr).contains("sftp and scp are not simulated"), "{sftp:?}");
+        // libssh2 waits for the answer to a variable.
+        let session = target.session().unwrap();
+        let mut channel = session.channel_session().unwrap();
+        assert!(channel.setenv("LANG", "C.UTF-8").is_err());
+        channel.exec("hostname").unwrap();
+        let mut output = String::new();
+        channel.read_to_string(&mut output).unwrap();
+        assert_eq!(output, "lin01\n");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bytes_sent_to_the_bootstrap_come_back() {
     let running = common::start().await;
     let target = Target::new(&running, "lin01", "root");

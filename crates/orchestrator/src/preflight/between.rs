@@ -1,6 +1,6 @@
 //! Checks between hosts: what no single host can tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::Ipv4Net;
 use k8swin_inventory::Cluster;
@@ -9,13 +9,14 @@ use k8swin_protocol::Facts;
 use super::{Report, Seen};
 
 pub(super) fn check(cluster: &Cluster, seen: &BTreeMap<String, Seen<'_>>, report: &mut Report<'_>) {
-    let mut machines: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    let mut macs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    // By value, the hosts that have it. One host may have a MAC address twice: adapters that are bonded share one.
+    let mut machines: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut macs: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (name, seen) in seen {
         let common = seen.facts.common();
-        machines.entry(&common.machine_id).or_default().push(name);
+        machines.entry(&common.machine_id).or_default().insert(name);
         for adapter in common.adapters.iter().filter(|adapter| adapter.physical) {
-            macs.entry(&adapter.mac).or_default().push(name);
+            macs.entry(&adapter.mac).or_default().insert(name);
         }
     }
     unique(
@@ -37,11 +38,20 @@ pub(super) fn check(cluster: &Cluster, seen: &BTreeMap<String, Seen<'_>>, report
     docker_ranges(cluster, seen, report);
 }
 
-fn unique(check: &'static str, what: &str, found: &BTreeMap<&str, Vec<&str>>, remedy: &str, report: &mut Report<'_>) {
+fn unique(
+    check: &'static str,
+    what: &str,
+    found: &BTreeMap<&str, BTreeSet<&str>>,
+    remedy: &str,
+    report: &mut Report<'_>,
+) {
     let shared: Vec<_> = found
         .iter()
         .filter(|(value, hosts)| hosts.len() > 1 && !value.is_empty())
-        .map(|(value, hosts)| format!("{} have the {what} {value}", hosts.join(" and ")))
+        .map(|(value, hosts)| {
+            let hosts: Vec<_> = hosts.iter().copied().collect();
+            format!("{} have the {what} {value}", hosts.join(" and "))
+        })
         .collect();
     if shared.is_empty() {
         report.ok(check, format!("every {what} is there once"));

@@ -6,6 +6,10 @@
 mod between;
 mod common;
 mod linux;
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;
 mod windows;
 
 use std::collections::BTreeMap;

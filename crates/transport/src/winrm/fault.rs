@@ -67,13 +67,18 @@ pub(super) fn text(error: &WinrmError) -> String {
     let mut causes = vec![http.to_string()];
     let mut next = http.source();
     while let Some(cause) = next {
-        let text = cause.to_string();
+        let text = without_manual(&cause.to_string());
         if !causes.iter().any(|known| known.contains(&text)) {
             causes.push(text);
         }
         next = cause.source();
     }
     causes.join(": ")
+}
+
+/// An error of rustls without the page of its manual, which is for its users and not for ours.
+fn without_manual(text: &str) -> String {
+    text.split_once(": https://docs.rs/rustls").map_or(text, |(message, _)| message).to_owned()
 }
 
 /// The TLS error among the causes. Those wrapped in an I/O error are not among its sources.
@@ -101,6 +106,14 @@ mod tests {
 
     fn fault(code: &str) -> WinrmError {
         WinrmError::Soap(SoapError::Fault { code: code.into(), reason: "This user is allowed 30 shells. ".into() })
+    }
+
+    #[test]
+    fn messages_do_not_lead_to_the_manual_of_rustls() {
+        let closed = "peer closed connection without sending TLS close_notify";
+        let manual = "https://docs.rs/rustls/latest/rustls/manual/_03_howto/index.html#unexpected-eof";
+        assert_eq!(without_manual(&format!("{closed}: {manual}")), closed);
+        assert_eq!(without_manual(closed), closed);
     }
 
     #[test]

@@ -1,43 +1,31 @@
-//! A real Windows host, as far as it goes: files, folders and the agent's own program through the standard library.
-//! Every other call answers that it is not implemented; nothing is pretended.
+//! The platform of a real Windows host. What is not done by an interface of Windows yet answers that it is not
+//! implemented; nothing is pretended.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ipnet::Ipv4Net;
-use k8swin_protocol::facts::{Adapter, RouteEntry};
+use k8swin_protocol::facts::{Adapter, CommonFacts, RouteEntry, WindowsFacts};
 use k8swin_protocol::resource::{FeatureName, FirewallRule, PauseImage, TransparentNetwork};
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
-use super::{
-    AccessList, DockerNetworkState, Executable, FeatureState, Image, InstalledService, Permissions, Platform,
-    PlatformError, Result, ServiceDefinition, StartMode, Stat, SystemRoute, WindowsPlatform,
+use super::super::{
+    DockerNetworkState, Executable, FeatureState, Image, InstalledService, Permissions, Platform, PlatformError,
+    Result, ServiceDefinition, StartMode, Stat, SystemRoute, WindowsPlatform,
 };
+use super::{docker, features, files, network, services, system};
+
+/// Where the cluster's programs and images go.
+const DRIVE: &str = r"C:\";
 
 /// The host that this agent runs on.
 #[derive(Default)]
-pub(super) struct WindowsHost {
+pub(in super::super) struct WindowsHost {
     own: Option<Executable>,
 }
 
 fn missing<T>(attempted: impl Into<String>) -> Result<T> {
     Err(PlatformError::new(attempted, "not implemented on this platform yet"))
-}
-
-fn failed(verb: &str, path: &HostPath) -> impl Fn(io::Error) -> PlatformError {
-    let attempted = format!("{verb} {path}");
-    move |error| PlatformError::new(attempted.clone(), error.to_string())
-}
-
-/// Access lists cannot be set yet, so that nothing that needs one is written.
-fn inherited(verb: &str, path: &HostPath, permissions: &Permissions) -> Result<()> {
-    match permissions {
-        Permissions::Acl(AccessList::Inherited) => Ok(()),
-        _ => missing(format!("{verb} {path} with an access list of its own")),
-    }
 }
 
 impl Platform for WindowsHost {
@@ -55,15 +43,47 @@ impl Platform for WindowsHost {
     }
 
     fn facts(&mut self) -> Result<Facts> {
-        missing("gather facts")
+        let version = system::version()?;
+        let found = network::found()?;
+        let forwarding = network::forwarding_adapters(&found)?;
+        let common = CommonFacts {
+            hostname: system::hostname()?,
+            machine_id: system::machine_id()?,
+            boot_id: system::boot_id()?,
+            clock_ms: self.now_ms(),
+            user: system::user()?,
+            privileged: system::elevated()?,
+            memory_bytes: system::memory()?,
+            disk_free_bytes: system::disk_free(DRIVE)?,
+            adapters: found.into_iter().map(|found| found.adapter).collect(),
+            routes: network::routes()?,
+            listeners: network::listeners()?,
+            owned: Vec::new(),
+            cluster: None,
+        };
+        Ok(Facts::Windows(WindowsFacts {
+            common,
+            build: version.build,
+            ubr: version.ubr,
+            product: version.product,
+            installation_type: version.installation_type,
+            ui_language: system::ui_language()?,
+            pending_reboot: system::pending_reboot(),
+            docker: docker::facts()?,
+            features: features::installed()?,
+            hyper_v: services::running("vmms")?.is_some(),
+            rras_running: services::running("RemoteAccess")? == Some(true),
+            forwarding,
+            max_envelope_size_kb: system::max_envelope_size_kb(),
+        }))
     }
 
     fn adapters(&mut self) -> Result<Vec<Adapter>> {
-        missing("list the network adapters")
+        Ok(network::found()?.into_iter().map(|found| found.adapter).collect())
     }
 
     fn routes(&mut self) -> Result<Vec<RouteEntry>> {
-        missing("list the routes")
+        network::routes()
     }
 
     fn add_route(&mut self, route: &SystemRoute) -> Result<()> {
@@ -75,74 +95,55 @@ impl Platform for WindowsHost {
     }
 
     fn stat(&mut self, path: &HostPath) -> Result<Option<Stat>> {
-        match fs::symlink_metadata(path.as_str()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed("look at", path)(error)),
-            // Guessing an access list would let a check say what nobody looked at.
-            Ok(_) => missing(format!("read the access list of {path}")),
-        }
+        files::stat(path)
     }
 
     fn read_file(&mut self, path: &HostPath) -> Result<SecretBytes> {
-        fs::read(path.as_str()).map(SecretBytes::new).map_err(failed("read", path))
+        files::read(path)
     }
 
     fn hash_file(&mut self, path: &HostPath) -> Result<Sha256> {
-        Ok(Sha256::of(self.read_file(path)?.expose()))
+        files::hash(path)
     }
 
     fn write_file(&mut self, path: &HostPath, bytes: &[u8], permissions: &Permissions) -> Result<()> {
-        inherited("write", path, permissions)?;
-        let temporary = PathBuf::from(format!("{path}.k8swin"));
-        fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path.as_str())).map_err(failed("write", path))
+        files::write(path, bytes, permissions)
     }
 
     fn create_file(&mut self, path: &HostPath, bytes: &[u8], permissions: &Permissions) -> Result<bool> {
-        inherited("create", path, permissions)?;
-        match OpenOptions::new().write(true).create_new(true).open(path.as_str()) {
-            Ok(mut file) => file.write_all(bytes).map(|()| true).map_err(failed("create", path)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(failed("create", path)(error)),
-        }
+        files::create(path, bytes, permissions)
     }
 
-    fn append_file(&mut self, path: &HostPath, _bytes: &[u8]) -> Result<()> {
-        missing(format!("append to {path} with an access list of its own"))
+    fn append_file(&mut self, path: &HostPath, bytes: &[u8]) -> Result<()> {
+        files::append(path, bytes)
     }
 
     fn copy_file(&mut self, from: &HostPath, to: &HostPath, permissions: &Permissions) -> Result<()> {
-        let bytes = self.read_file(from)?;
-        self.write_file(to, bytes.expose(), permissions)
+        files::copy(from, to, permissions)
     }
 
-    fn set_permissions(&mut self, path: &HostPath, _permissions: &Permissions) -> Result<()> {
-        missing(format!("set the access list of {path}"))
+    fn set_permissions(&mut self, path: &HostPath, permissions: &Permissions) -> Result<()> {
+        files::set_permissions(path, permissions)
     }
 
     fn remove_file(&mut self, path: &HostPath) -> Result<()> {
-        fs::remove_file(path.as_str()).map_err(failed("remove", path))
+        files::remove(path)
     }
 
     fn create_directory(&mut self, path: &HostPath, permissions: &Permissions) -> Result<()> {
-        inherited("create", path, permissions)?;
-        fs::create_dir(path.as_str()).map_err(failed("create", path))
+        files::create_directory(path, permissions)
     }
 
     fn remove_directory(&mut self, path: &HostPath) -> Result<()> {
-        fs::remove_dir(path.as_str()).map_err(failed("remove", path))
+        files::remove_directory(path)
     }
 
     fn remove_tree(&mut self, path: &HostPath) -> Result<()> {
-        fs::remove_dir_all(path.as_str()).map_err(failed("remove", path))
+        files::remove_tree(path)
     }
 
     fn list_directory(&mut self, path: &HostPath) -> Result<Vec<String>> {
-        let names = || -> io::Result<Vec<String>> {
-            fs::read_dir(path.as_str())?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
-        };
-        let mut names = names().map_err(failed("list", path))?;
-        names.sort();
-        Ok(names)
+        files::list(path)
     }
 
     fn own_executable(&mut self) -> Result<Executable> {
@@ -158,33 +159,33 @@ impl Platform for WindowsHost {
     }
 
     fn reboot(&mut self, reason: &str) -> Result<()> {
-        missing(format!("restart the host ({reason})"))
+        system::restart(reason)
     }
 }
 
 impl WindowsPlatform for WindowsHost {
     fn feature(&mut self, name: FeatureName) -> Result<FeatureState> {
-        missing(format!("look for the feature {name}"))
+        features::state(name)
     }
 
     fn install_feature(&mut self, name: FeatureName) -> Result<()> {
-        missing(format!("install the feature {name}"))
+        features::install(name)
     }
 
     fn docker_network(&mut self, name: &str) -> Result<Option<DockerNetworkState>> {
-        missing(format!("look for the Docker network {name}"))
+        docker::network(name)
     }
 
     fn create_transparent_network(&mut self, network: &TransparentNetwork) -> Result<()> {
-        missing(format!("create the transparent network {}", network.name))
+        docker::create_transparent_network(network)
     }
 
     fn remove_docker_network(&mut self, name: &str) -> Result<()> {
-        missing(format!("remove the Docker network {name}"))
+        docker::remove_network(name)
     }
 
     fn network_adapter(&mut self, network: &str) -> Result<Option<String>> {
-        missing(format!("find the host's adapter on the network {network}"))
+        docker::host_adapter(network)
     }
 
     fn set_addresses(&mut self, adapter: &str, _addresses: &[Ipv4Net]) -> Result<()> {
@@ -192,11 +193,13 @@ impl WindowsPlatform for WindowsHost {
     }
 
     fn forwarding(&mut self, adapter: &str) -> Result<bool> {
-        missing(format!("look at forwarding of {adapter}"))
+        let attempted = format!("look at forwarding of {adapter}");
+        network::forwarding(&network::by_name(&attempted, adapter)?)
     }
 
-    fn set_forwarding(&mut self, adapter: &str, _on: bool) -> Result<()> {
-        missing(format!("switch forwarding of {adapter}"))
+    fn set_forwarding(&mut self, adapter: &str, on: bool) -> Result<()> {
+        let attempted = format!("switch forwarding of {adapter}");
+        network::set_forwarding(&network::by_name(&attempted, adapter)?, on)
     }
 
     fn lan_router(&mut self) -> Result<bool> {
@@ -232,50 +235,50 @@ impl WindowsPlatform for WindowsHost {
     }
 
     fn image(&mut self, tag: &str) -> Result<Option<Image>> {
-        missing(format!("look for the image {tag}"))
+        docker::image(tag)
     }
 
     fn build_pause_image(&mut self, image: &PauseImage) -> Result<()> {
-        missing(format!("build the image {}", image.tag))
+        docker::build_pause_image(image)
     }
 
-    fn tag_image(&mut self, _id: &str, tag: &str) -> Result<()> {
-        missing(format!("tag the image {tag}"))
+    fn tag_image(&mut self, id: &str, tag: &str) -> Result<()> {
+        docker::tag_image(id, tag)
     }
 
     fn remove_image(&mut self, tag: &str) -> Result<()> {
-        missing(format!("remove the image {tag}"))
+        docker::remove_image(tag)
     }
 
     fn service(&mut self, name: &str) -> Result<Option<InstalledService>> {
-        missing(format!("look at the service {name}"))
+        services::query(name)
     }
 
     fn running_dependents(&mut self, name: &str) -> Result<Vec<String>> {
-        missing(format!("look at what depends on the service {name}"))
+        services::running_dependents(name)
     }
 
-    fn create_service(&mut self, name: &str, _definition: &ServiceDefinition) -> Result<()> {
-        missing(format!("create the service {name}"))
+    fn create_service(&mut self, name: &str, definition: &ServiceDefinition) -> Result<()> {
+        services::create(name, definition)
     }
 
-    fn configure_service(&mut self, name: &str, _definition: &ServiceDefinition) -> Result<()> {
-        missing(format!("configure the service {name}"))
+    fn configure_service(&mut self, name: &str, definition: &ServiceDefinition) -> Result<()> {
+        services::configure(name, definition)
     }
 
-    fn set_start_mode(&mut self, name: &str, _start: StartMode) -> Result<()> {
-        missing(format!("configure the service {name}"))
+    fn set_start_mode(&mut self, name: &str, start: StartMode) -> Result<()> {
+        services::set_start_mode(name, start)
     }
 
     fn start_service(&mut self, name: &str) -> Result<()> {
-        missing(format!("start the service {name}"))
+        services::start(name)
     }
 
     fn stop_service(&mut self, name: &str) -> Result<()> {
-        missing(format!("stop the service {name}"))
+        services::stop(name)
     }
 
     fn delete_service(&mut self, name: &str) -> Result<()> {
-        missing(format!("delete the service {name}"))
+        services::delete(name)
     }
 }

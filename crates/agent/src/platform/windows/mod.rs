@@ -1,0 +1,31 @@
+//! A real Windows host, by the system's own interfaces. No text of a localised program is ever parsed.
+//!
+//! This folder is the one place of the workspace with `unsafe` code: each call of the operating system is wrapped in a
+//! function that is safe to call. What is pure is also built, and tested, on other systems.
+
+#[cfg(windows)]
+mod access;
+#[cfg(windows)]
+mod api;
+#[cfg(windows)]
+mod docker;
+mod docker_answer;
+#[cfg(windows)]
+mod features;
+#[cfg(windows)]
+mod files;
+#[cfg(windows)]
+mod host;
+#[cfg(windows)]
+pub(crate) mod job;
+#[cfg(windows)]
+mod network;
+mod sddl;
+#[cfg(windows)]
+pub(crate) mod services;
+mod smbios;
+#[cfg(windows)]
+mod system;
+
+#[cfg(windows)]
+pub(super) use host::WindowsHost;

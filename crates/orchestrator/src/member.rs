@@ -1,0 +1,360 @@
+//! One host of a run: its session, what is known of it, and how it gets over lost connections and restarts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8swin_inventory::{Cluster, Host};
+use k8swin_protocol::resource::HostResources;
+use k8swin_protocol::wire::{Checked, Failure, LockAnswer, Request, Response};
+use k8swin_protocol::{Facts, Os};
+use k8swin_transport::{AgentBinary, AgentFate};
+use tokio_util::sync::CancellationToken;
+
+use crate::Options;
+use crate::event::{Event, Stage};
+use crate::journal::Teller;
+use crate::report::HostSummary;
+use crate::session::{AgentSession, SessionError};
+
+/// How long opening one connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a host may take to come back from a restart: installing a role on Server 2016 takes minutes.
+const REBOOT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// How long the lock of a connection that was lost is waited for. The host may not have noticed the loss: then it lets go
+/// after half a minute of silence.
+const RELOCK_PATIENCE: Duration = Duration::from_secs(35);
+/// Between two tries to take the lock.
+const LOCK_POLL: Duration = Duration::from_millis(200);
+/// Between two signs of life of a run that holds the lock, which is lost after half a minute of silence.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long closing one session may take, also after Ctrl-C.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One host of a run.
+pub(crate) struct Member<'a> {
+    /// The host.
+    pub(crate) host: &'a Host,
+    /// What it is and has.
+    pub(crate) facts: Option<Facts>,
+    /// How far its clock is ahead of this machine's, in milliseconds.
+    clock_ahead_ms: i64,
+    /// All that is planned for it.
+    pub(crate) resources: Option<HostResources>,
+    /// What the check of all that found.
+    pub(crate) checked: Option<Checked>,
+    /// What the run did on it.
+    pub(crate) summary: HostSummary,
+    session: Option<AgentSession>,
+    /// Whether an earlier connection of this run put the agent there.
+    put_agent: bool,
+    holds_lock: bool,
+}
+
+impl<'a> Member<'a> {
+    /// A host that is not connected yet.
+    pub(crate) fn new(host: &'a Host) -> Self {
+        Self {
+            host,
+            facts: None,
+            clock_ahead_ms: 0,
+            resources: None,
+            checked: None,
+            summary: HostSummary::default(),
+            session: None,
+            put_agent: false,
+            holds_lock: false,
+        }
+    }
+
+    /// Whether it still takes part.
+    pub(crate) fn takes_part(&self) -> bool {
+        self.summary.error.is_none()
+    }
+
+    /// Whether this run holds the cluster's lock there.
+    pub(crate) fn holds_lock(&self) -> bool {
+        self.holds_lock
+    }
+
+    /// How far its clock is ahead of this machine's, in milliseconds.
+    pub(crate) fn clock_ahead_ms(&self) -> i64 {
+        self.clock_ahead_ms
+    }
+}
+
+/// What work on one member needs besides the member.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'f, 'a> {
+    /// The cluster.
+    pub(crate) cluster: &'a Cluster,
+    /// How the run goes about its work.
+    pub(crate) options: &'a Options,
+    /// Where events go.
+    pub(crate) teller: &'f Teller,
+    /// The agents.
+    pub(crate) agents: &'f BTreeMap<Os, AgentBinary>,
+}
+
+/// What becomes of the agents at the end of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// They stay: they are part of the cluster.
+    Keep,
+    /// Those that this run put there go: the command changes nothing.
+    AsFound,
+    /// They go, except from hosts that failed: what is left there may need them.
+    Remove,
+}
+
+impl Context<'_, '_> {
+    /// A host enters a stage.
+    pub(crate) fn tell_stage(&self, member: &Member<'_>, stage: Stage, steps: usize) {
+        self.teller.tell(Event::HostStage { host: member.host.name.clone(), stage, steps });
+    }
+}
+
+impl<'a> Member<'a> {
+    /// Opens the connection and gathers facts.
+    async fn connect(&mut self, context: Context<'_, 'a>, attempts: u32) -> Result<(), SessionError> {
+        let os = self.host.os();
+        let Some(agent) = context.agents.get(&os) else {
+            return Err(SessionError::Refused(Failure {
+                attempted: format!("find an agent for {os}"),
+                answer: "there is none".to_owned(),
+                hint: Some("`cargo xtask dist` builds the agents".to_owned()),
+            }));
+        };
+        let teller = context.teller.clone();
+        let options = k8swin_transport::Options {
+            connect_timeout: CONNECT_TIMEOUT,
+            attempts,
+            secrets: Arc::clone(&context.options.secrets),
+            ssh_config: context.options.ssh_config.clone(),
+            on_retry: Arc::new(move |host, cause| {
+                teller.tell(Event::Retrying { host: host.to_owned(), cause: cause.to_owned() });
+            }),
+        };
+        let transport = tokio::select! {
+            biased;
+            () = context.options.cancel.cancelled() => return Err(SessionError::Cancelled),
+            connected = k8swin_transport::connect(self.host, agent, &options) => {
+                connected.map_err(|error| SessionError::Refused(error.failure()))?
+            }
+        };
+        let mut session = AgentSession::new(transport, context.options.cancel.clone());
+        self.put_agent |= session.put_agent();
+        let asked = Timestamp::now();
+        let answer = session.ask(Request::Facts).await;
+        let answered = Timestamp::now();
+        // The session is kept whatever the answer was, so that it is closed in order.
+        self.session = Some(session);
+        let Response::Facts(facts) = answer? else {
+            return Err(SessionError::Nonsense { request: "facts" });
+        };
+        let here = i64::midpoint(asked.as_millisecond(), answered.as_millisecond());
+        self.clock_ahead_ms = facts.common().clock_ms - here;
+        self.facts = Some(*facts);
+        if self.holds_lock {
+            self.relock(context.options).await?;
+        }
+        Ok(())
+    }
+
+    /// The session, for one request.
+    pub(crate) fn session(&mut self) -> Result<&mut AgentSession, SessionError> {
+        self.session.as_mut().ok_or_else(|| {
+            SessionError::Refused(Failure {
+                attempted: "talk to the agent".to_owned(),
+                answer: "there is no connection".to_owned(),
+                hint: None,
+            })
+        })
+    }
+
+    /// Does `work` with the session; when the connection is lost, opens it again and repeats the work, which must
+    /// therefore be harmless to repeat. Opens the connection first when there is none yet.
+    pub(crate) async fn persist<T>(
+        &mut self,
+        context: Context<'_, 'a>,
+        work: impl AsyncFn(&mut Self) -> Result<T, SessionError>,
+    ) -> Result<T, SessionError> {
+        let mut attempt = 1;
+        loop {
+            let opened = match self.session {
+                Some(_) => Ok(()),
+                None => self.connect(context, context.options.attempts).await,
+            };
+            let result = match opened {
+                Ok(()) => work(self).await,
+                Err(error) => Err(error),
+            };
+            match result {
+                Err(SessionError::Lost(error)) if attempt < context.options.attempts => {
+                    attempt += 1;
+                    context
+                        .teller
+                        .tell(Event::Retrying { host: self.host.name.clone(), cause: error.failure().to_string() });
+                    self.drop_session().await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Restarts the host, waits until it has really booted again, and opens the connection.
+    pub(crate) async fn reboot(&mut self, context: Context<'_, 'a>, reason: &str) -> Result<(), SessionError> {
+        context.teller.tell(Event::Rebooting { host: self.host.name.clone(), reason: reason.to_owned() });
+        let before = self.facts.as_ref().map(|facts| facts.common().boot_id.clone());
+        let held_lock = self.holds_lock;
+        let order = Request::Reboot { reason: reason.to_owned() };
+        let mut obeyed = match self.session()?.ask(order.clone()).await {
+            Ok(_) => true,
+            // The connection may end before the answer is here, or before the order is there.
+            Err(SessionError::Lost(_)) => false,
+            Err(error) => return Err(error),
+        };
+        self.drop_session().await;
+        let deadline = Instant::now() + REBOOT_TIMEOUT;
+        let mut pause = Duration::from_millis(100);
+        let mut last_answer = String::new();
+        while Instant::now() < deadline {
+            tokio::select! {
+                biased;
+                () = context.options.cancel.cancelled() => return Err(SessionError::Cancelled),
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(Duration::from_secs(5));
+            match self.connect(context, 1).await {
+                Ok(()) if self.facts.as_ref().map(|facts| &facts.common().boot_id) != before.as_ref() => return Ok(()),
+                // Still the old system: on its way down, unless it never got the order. One that is on its way down may
+                // refuse a second one.
+                Ok(()) => {
+                    if !obeyed {
+                        obeyed = self.session()?.ask(order.clone()).await.is_ok();
+                    }
+                    self.drop_session().await;
+                }
+                Err(SessionError::Cancelled) => return Err(SessionError::Cancelled),
+                // The host is back, but somebody else is at work now.
+                Err(error) if self.holds_lock != held_lock => return Err(error),
+                Err(error) => {
+                    last_answer = error.failure().to_string();
+                    self.drop_session().await;
+                }
+            }
+        }
+        Err(SessionError::Refused(Failure {
+            attempted: format!("restart the host ({reason})"),
+            answer: format!(
+                "it has not come back within {} minutes; last answer: {last_answer}",
+                REBOOT_TIMEOUT.as_secs() / 60
+            ),
+            hint: Some("look at its console; when it is up, run the same command again".to_owned()),
+        }))
+    }
+
+    /// The host takes no further part.
+    pub(crate) fn fail(&mut self, stage: Stage, failure: Failure, teller: &Teller) {
+        teller.tell(Event::HostFailed { host: self.host.name.clone(), stage, failure: failure.clone() });
+        self.summary.error = Some(failure);
+    }
+
+    /// The host has ended its part of a stage, well or not.
+    pub(crate) fn finish<T>(
+        &mut self,
+        stage: Stage,
+        result: Result<T, SessionError>,
+        context: Context<'_, 'a>,
+    ) -> Option<T> {
+        match result {
+            Ok(result) => {
+                context.teller.tell(Event::HostDone { host: self.host.name.clone(), stage });
+                Some(result)
+            }
+            Err(error) => {
+                self.fail(stage, error.failure(), context.teller);
+                None
+            }
+        }
+    }
+
+    /// Asks for the cluster's lock until it is granted or `patience` is at its end, and gives the last answer.
+    pub(crate) async fn take_lock(
+        &mut self,
+        options: &Options,
+        break_lock: bool,
+        patience: Duration,
+    ) -> Result<LockAnswer, SessionError> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let request = Request::Lock { owner: options.owner.clone(), break_lock };
+            let Response::Lock(answer) = self.session()?.ask(request).await? else {
+                return Err(SessionError::Nonsense { request: "lock" });
+            };
+            if answer == LockAnswer::Granted {
+                self.holds_lock = true;
+                return Ok(answer);
+            }
+            if Instant::now() >= deadline {
+                return Ok(answer);
+            }
+            tokio::time::sleep(LOCK_POLL).await;
+        }
+    }
+
+    /// After a lost connection: the agent gives the lock back when it notices that.
+    async fn relock(&mut self, options: &Options) -> Result<(), SessionError> {
+        match self.take_lock(options, false, RELOCK_PATIENCE).await? {
+            LockAnswer::Granted => Ok(()),
+            LockAnswer::Held { owner, .. } => {
+                self.holds_lock = false;
+                Err(SessionError::Refused(Failure {
+                    attempted: "take the cluster's lock again after a lost connection".to_owned(),
+                    answer: format!("{owner} has it"),
+                    hint: Some("wait for the other run, then run this again".to_owned()),
+                }))
+            }
+        }
+    }
+
+    /// Gives signs of life until all others are done. When that fails, the host has failed.
+    pub(crate) async fn keep_lock(&mut self, stage: Stage, context: Context<'_, 'a>, all_done: &CancellationToken) {
+        loop {
+            tokio::select! {
+                biased;
+                () = all_done.cancelled() => return,
+                () = context.options.cancel.cancelled() => return,
+                () = tokio::time::sleep(HEARTBEAT) => {}
+            }
+            let alive = self.persist(context, async |member| member.session()?.ask(Request::Ping).await).await;
+            if let Err(error) = alive {
+                return self.fail(stage, error.failure(), context.teller);
+            }
+        }
+    }
+
+    async fn drop_session(&mut self) {
+        if let Some(session) = self.session.take() {
+            // What is lost cannot be closed in order; trying is bounded and quiet.
+            let _ = tokio::time::timeout(Duration::from_secs(1), session.close(AgentFate::Keep, false)).await;
+        }
+    }
+
+    /// Ends the session, in bounded time.
+    pub(crate) async fn close(&mut self, closing: Closing, clear_staging: bool) {
+        let Some(session) = self.session.take() else { return };
+        let fate = match closing {
+            Closing::Keep => AgentFate::Keep,
+            Closing::AsFound if self.put_agent => AgentFate::Remove,
+            Closing::Remove if self.summary.error.is_none() => AgentFate::Remove,
+            Closing::AsFound | Closing::Remove => AgentFate::Keep,
+        };
+        match tokio::time::timeout(CLOSE_TIMEOUT, session.close(fate, clear_staging)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(host = %self.host.name, error = %error.failure(), "closing failed"),
+            Err(_) => tracing::warn!(host = %self.host.name, "closing the session took too long"),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! A cluster and facts of healthy hosts, for tests to spoil.
+
+use std::collections::BTreeMap;
+
+use k8swin_inventory::Cluster;
+use k8swin_protocol::Facts;
+use k8swin_protocol::facts::{Adapter, CommonFacts, Docker, DockerNetwork, LinuxFacts, Listener, WindowsFacts};
+use k8swin_protocol::resource::{FeatureName, ResourceId};
+
+use super::Seen;
+use crate::report::Finding;
+
+const INVENTORY: &str = r#"
+[cluster]
+name = "demo"
+kubernetes = "1.5.8"
+pod_cidr = "192.168.0.0/16"
+service_cidr = "172.30.0.0/16"
+[[host]]
+name = "lin01"
+os = "linux"
+roles = ["control-plane", "worker"]
+address = "10.0.0.11"
+[[host]]
+name = "win01"
+os = "windows"
+address = "10.0.0.21"
+password = { env = "K8SWIN_WINDOWS_PASSWORD" }
+pod_adapter = "Ethernet 2"
+"#;
+
+/// A Linux host (control plane and worker) and a Windows host, as preflight sees them.
+pub(super) struct Sample {
+    pub(super) cluster: Cluster,
+    pub(super) linux: LinuxFacts,
+    pub(super) windows: WindowsFacts,
+    /// How far each host's clock is ahead, in milliseconds.
+    pub(super) ahead_ms: BTreeMap<&'static str, i64>,
+}
+
+impl Sample {
+    /// Nothing is wrong with either host, and nothing was done to them yet.
+    pub(super) fn healthy() -> Self {
+        Self::of(INVENTORY)
+    }
+
+    /// The same with a text of the inventory replaced.
+    pub(super) fn with(from: &str, to: &str) -> Self {
+        assert!(INVENTORY.contains(from), "{from}");
+        Self::of(&INVENTORY.replace(from, to))
+    }
+
+    fn of(inventory: &str) -> Self {
+        Self {
+            cluster: k8swin_inventory::parse(inventory, "inventory.toml".into()).unwrap(),
+            linux: linux(),
+            windows: windows(),
+            ahead_ms: BTreeMap::from([("lin01", 40), ("win01", -900)]),
+        }
+    }
+
+    /// The hosts as an `up` leaves them: ports are taken and adapters are gone, by what is ours.
+    pub(super) fn finished() -> Self {
+        let mut sample = Self::healthy();
+        sample.linux.common.cluster = Some("demo".into());
+        sample.windows.common.cluster = Some("demo".into());
+        let units = [
+            ("etcd", &[2379, 2380][..]),
+            ("kube-apiserver", &[6443]),
+            ("kube-scheduler", &[10251]),
+            ("kube-controller-manager", &[10252]),
+            ("kubelet", &[10250]),
+            ("kube-proxy", &[10249]),
+        ];
+        for (unit, ports) in units {
+            sample.linux.common.owned.push(resource(&format!("unit:{unit}")));
+            sample.linux.common.listeners.extend(ports.iter().map(|port| listener(*port, unit)));
+        }
+        let windows = &mut sample.windows;
+        for (service, port) in [("kubelet", 10250), ("kube-proxy", 10249)] {
+            windows.common.owned.push(resource(&format!("service:{service}")));
+            windows.common.listeners.push(listener(port, &format!("{service}.exe")));
+        }
+        windows.common.owned.push(resource("transparent-network:k8swin"));
+        // The transparent network has the second adapter's addresses, and a range of the pods.
+        windows.common.adapters[1].addresses.clear();
+        let network = DockerNetwork { driver: "transparent".into(), subnet: Some("192.168.1.0/24".parse().unwrap()) };
+        windows.docker.as_mut().unwrap().networks.insert("k8swin".into(), network);
+        windows.features = vec![FeatureName::Containers, FeatureName::Routing];
+        windows.rras_running = true;
+        sample
+    }
+
+    /// What preflight finds.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let facts = [("lin01", Facts::Linux(self.linux.clone())), ("win01", Facts::Windows(self.windows.clone()))];
+        self.findings_of(&facts)
+    }
+
+    /// What preflight finds on hosts with these facts.
+    pub(super) fn findings_of(&self, facts: &[(&str, Facts)]) -> Vec<Finding> {
+        let seen = facts
+            .iter()
+            .map(|(name, facts)| {
+                let host = self.cluster.host(name).unwrap();
+                ((*name).to_owned(), Seen { host, facts, clock_ahead_ms: self.ahead_ms[name] })
+            })
+            .collect();
+        super::findings(&self.cluster, &seen)
+    }
+}
+
+/// A resource of an earlier run.
+pub(super) fn resource(id: &str) -> ResourceId {
+    serde_json::from_value(id.into()).unwrap()
+}
+
+/// A port that something holds.
+pub(super) fn listener(port: u16, program: &str) -> Listener {
+    Listener { port, program: program.into() }
+}
+
+/// An adapter.
+pub(super) fn adapter(name: &str, mac: &str, address: &str) -> Adapter {
+    Adapter { name: name.into(), mac: mac.into(), addresses: vec![address.parse().unwrap()], up: true, physical: true }
+}
+
+fn common(hostname: &str, adapters: Vec<Adapter>) -> CommonFacts {
+    CommonFacts {
+        hostname: hostname.into(),
+        machine_id: format!("machine-{hostname}"),
+        boot_id: "boot-1".into(),
+        clock_ms: 1_479_895_200_000,
+        user: "administrator".into(),
+        privileged: true,
+        memory_bytes: 8 << 30,
+        disk_free_bytes: 80 << 30,
+        adapters,
+        routes: Vec::new(),
+        listeners: vec![listener(22, "sshd")],
+        owned: Vec::new(),
+        cluster: None,
+    }
+}
+
+fn docker(version: &str, network: (&str, &str, &str)) -> Docker {
+    let (name, driver, subnet) = network;
+    let network = DockerNetwork { driver: driver.into(), subnet: Some(subnet.parse().unwrap()) };
+    Docker {
+        version: version.into(),
+        running: true,
+        cgroup_driver: "cgroupfs".into(),
+        networks: BTreeMap::from([(name.to_owned(), network)]),
+    }
+}
+
+fn linux() -> LinuxFacts {
+    LinuxFacts {
+        common: common("lin01", vec![adapter("eth0", "00-15-5d-00-00-11", "10.0.0.11/24")]),
+        distribution: "debian".into(),
+        distribution_version: "12".into(),
+        kernel: "6.1.0-13-amd64".into(),
+        systemd: true,
+        docker: Some(docker("20.10.24+dfsg1", ("bridge", "bridge", "172.17.0.0/16"))),
+        swap_bytes: 0,
+        sysctls: BTreeMap::new(),
+        programs: ["iptables", "conntrack", "mount", "ip"].map(str::to_owned).into(),
+    }
+}
+
+fn windows() -> WindowsFacts {
+    let adapters = vec![
+        adapter("Ethernet", "00-15-5d-00-00-21", "10.0.0.21/24"),
+        adapter("Ethernet 2", "00-15-5d-00-00-22", "169.254.77.21/16"),
+    ];
+    WindowsFacts {
+        common: common("win01", adapters),
+        build: 14393,
+        ubr: 693,
+        product: "Windows Server 2016 Datacenter".into(),
+        installation_type: "Server Core".into(),
+        ui_language: "en-US".into(),
+        pending_reboot: Vec::new(),
+        docker: Some(docker("17.06.2-ee-16", ("nat", "nat", "172.20.0.0/16"))),
+        features: vec![FeatureName::Containers, FeatureName::Routing],
+        hyper_v: true,
+        rras_running: true,
+        forwarding: Vec::new(),
+        max_envelope_size_kb: 500,
+    }
+}

@@ -1,0 +1,659 @@
+//! Every check: silent on healthy hosts, and heard with host, name, severity and remedy where something is wrong.
+
+use std::collections::BTreeSet;
+
+use k8swin_protocol::Facts;
+use k8swin_protocol::facts::DockerNetwork;
+use k8swin_protocol::resource::FeatureName;
+
+use super::samples::{Sample, adapter, listener, resource};
+use crate::report::{Finding, Severity};
+
+use Severity::{Error, Warning};
+
+/// What is not as it should be.
+fn bad(findings: &[Finding]) -> Vec<&Finding> {
+    findings.iter().filter(|finding| finding.severity != Severity::Ok).collect()
+}
+
+/// What is wrong with a sample that `spoil` spoiled: exactly one thing.
+#[track_caller]
+fn only_bad(findings: &[Finding]) -> &Finding {
+    let bad = bad(findings);
+    assert_eq!(bad.len(), 1, "{bad:#?}");
+    bad[0]
+}
+
+/// One thing that is wrong with one host.
+struct Case {
+    host: &'static str,
+    check: &'static str,
+    severity: Severity,
+    /// What the detail must name: what was found, and what was expected where that is not obvious.
+    names: &'static [&'static str],
+    /// What the remedy must name.
+    remedy: &'static str,
+    spoil: fn(&mut Sample),
+}
+
+const CASES: &[Case] = &[
+    // Both systems.
+    Case {
+        host: "lin01",
+        check: "privileges",
+        severity: Error,
+        names: &["deploy"],
+        remedy: "sudo -n",
+        spoil: |sample| {
+            sample.linux.common.privileged = false;
+            sample.linux.common.user = "deploy".into();
+        },
+    },
+    Case {
+        host: "win01",
+        check: "privileges",
+        severity: Error,
+        names: &["administrator"],
+        remedy: "LocalAccountTokenFilterPolicy",
+        spoil: |sample| sample.windows.common.privileged = false,
+    },
+    Case {
+        host: "lin01",
+        check: "node-address",
+        severity: Error,
+        names: &["10.0.0.11", "10.0.0.99 (`eth0`)"],
+        remedy: "node_address",
+        spoil: |sample| sample.linux.common.adapters[0].addresses = vec!["10.0.0.99/24".parse().unwrap()],
+    },
+    Case {
+        host: "lin01",
+        check: "node-address",
+        severity: Error,
+        names: &["10.0.0.11", "none"],
+        remedy: "node_address",
+        spoil: |sample| sample.linux.common.adapters.clear(),
+    },
+    Case {
+        host: "lin01",
+        check: "node-address",
+        severity: Error,
+        names: &["10.0.0.11", "`eth0`", "not connected"],
+        remedy: "node_address",
+        spoil: |sample| sample.linux.common.adapters[0].up = false,
+    },
+    Case {
+        host: "lin01",
+        check: "clock",
+        severity: Error,
+        names: &["3600.0 s ahead of", "30 s"],
+        remedy: "chronyc",
+        spoil: |sample| {
+            sample.ahead_ms.insert("lin01", 3_600_000);
+        },
+    },
+    Case {
+        host: "win01",
+        check: "clock",
+        severity: Error,
+        names: &["30.0 s behind", "30 s"],
+        remedy: "w32tm",
+        spoil: |sample| {
+            sample.ahead_ms.insert("win01", -30_001);
+        },
+    },
+    Case {
+        host: "win01",
+        check: "clock",
+        severity: Warning,
+        names: &["5.0 s ahead of"],
+        remedy: "w32tm",
+        spoil: |sample| {
+            sample.ahead_ms.insert("win01", 5_001);
+        },
+    },
+    Case {
+        host: "lin01",
+        check: "disk-space",
+        severity: Error,
+        names: &["1 GiB free on /var/lib", "needed: 2"],
+        remedy: "free some",
+        spoil: |sample| sample.linux.common.disk_free_bytes = (2 << 30) - 1,
+    },
+    Case {
+        host: "lin01",
+        check: "disk-space",
+        severity: Warning,
+        names: &["9 GiB free", "advised: 10"],
+        remedy: "enlarge",
+        spoil: |sample| sample.linux.common.disk_free_bytes = (10 << 30) - 1,
+    },
+    Case {
+        host: "win01",
+        check: "disk-space",
+        severity: Error,
+        names: &["0 GiB free on C:", "needed: 5"],
+        remedy: "free some",
+        spoil: |sample| sample.windows.common.disk_free_bytes = 0,
+    },
+    Case {
+        host: "win01",
+        check: "disk-space",
+        severity: Warning,
+        names: &["29 GiB free on C:", "advised: 30"],
+        remedy: "enlarge",
+        spoil: |sample| sample.windows.common.disk_free_bytes = (30 << 30) - 1,
+    },
+    Case {
+        host: "lin01",
+        check: "memory",
+        severity: Warning,
+        names: &["1.0 GiB"],
+        remedy: "2 GiB",
+        spoil: |sample| sample.linux.common.memory_bytes = 1 << 30,
+    },
+    Case {
+        host: "win01",
+        check: "memory",
+        severity: Warning,
+        names: &["0.5 GiB"],
+        remedy: "1 GiB",
+        spoil: |sample| sample.windows.common.memory_bytes = 1 << 29,
+    },
+    Case {
+        host: "win01",
+        check: "other-cluster",
+        severity: Error,
+        names: &["`production`"],
+        remedy: "k8swin reset",
+        spoil: |sample| sample.windows.common.cluster = Some("production".into()),
+    },
+    // Linux.
+    Case {
+        host: "lin01",
+        check: "systemd",
+        severity: Error,
+        names: &["not the init system"],
+        remedy: "distribution with systemd",
+        spoil: |sample| sample.linux.systemd = false,
+    },
+    Case {
+        host: "lin01",
+        check: "programs",
+        severity: Error,
+        names: &["missing: conntrack, ip"],
+        remedy: "conntrack-tools",
+        spoil: |sample| sample.linux.programs.retain(|program| program != "conntrack" && program != "ip"),
+    },
+    Case {
+        host: "lin01",
+        check: "docker",
+        severity: Error,
+        names: &["not installed"],
+        remedy: "docker.io",
+        spoil: |sample| sample.linux.docker = None,
+    },
+    Case {
+        host: "lin01",
+        check: "docker",
+        severity: Error,
+        names: &["20.10.24+dfsg1", "does not run"],
+        remedy: "systemctl enable --now docker",
+        spoil: |sample| sample.linux.docker.as_mut().unwrap().running = false,
+    },
+    Case {
+        host: "lin01",
+        check: "docker",
+        severity: Warning,
+        names: &["`nightly`"],
+        remedy: "docker.io",
+        spoil: |sample| sample.linux.docker.as_mut().unwrap().version = "nightly".into(),
+    },
+    Case {
+        host: "lin01",
+        check: "docker",
+        severity: Error,
+        names: &["1.9.1", "needed: 1.10"],
+        remedy: "docker.io",
+        spoil: |sample| sample.linux.docker.as_mut().unwrap().version = "1.9.1".into(),
+    },
+    Case {
+        host: "lin01",
+        check: "docker",
+        severity: Warning,
+        names: &["29.0.1", "kubelet 1.5.8"],
+        remedy: "20.10 or earlier",
+        spoil: |sample| sample.linux.docker.as_mut().unwrap().version = "29.0.1".into(),
+    },
+    Case {
+        host: "lin01",
+        check: "swap",
+        severity: Warning,
+        names: &["2048 MiB"],
+        remedy: "swapoff -a",
+        spoil: |sample| sample.linux.swap_bytes = 2 << 30,
+    },
+    // Windows.
+    Case {
+        host: "win01",
+        check: "windows-build",
+        severity: Error,
+        names: &["10.0.14300.1000", "needed: 10.0.14393"],
+        remedy: "Windows Server 2016",
+        spoil: |sample| {
+            sample.windows.build = 14300;
+            sample.windows.ubr = 1000;
+        },
+    },
+    Case {
+        host: "win01",
+        check: "windows-edition",
+        severity: Error,
+        names: &["Windows 10 Pro", "`Client`"],
+        remedy: "Windows Server",
+        spoil: |sample| {
+            sample.windows.product = "Windows 10 Pro".into();
+            sample.windows.installation_type = "Client".into();
+        },
+    },
+    Case {
+        host: "win01",
+        check: "display-language",
+        severity: Error,
+        names: &["de-DE", "English"],
+        remedy: "en-US",
+        spoil: |sample| sample.windows.ui_language = "de-DE".into(),
+    },
+    Case {
+        host: "win01",
+        check: "pending-reboot",
+        severity: Error,
+        names: &["servicing, a computer name"],
+        remedy: "Restart-Computer",
+        spoil: |sample| sample.windows.pending_reboot = vec!["servicing".into(), "a computer name".into()],
+    },
+    Case {
+        host: "win01",
+        check: "docker-version",
+        severity: Error,
+        names: &["not installed"],
+        remedy: "dockerd --register-service",
+        spoil: |sample| sample.windows.docker = None,
+    },
+    Case {
+        host: "win01",
+        check: "docker-version",
+        severity: Error,
+        names: &["1.12.1", "needed: 1.12.2-cs2-ws-beta"],
+        remedy: "dockerd --register-service",
+        spoil: |sample| sample.windows.docker.as_mut().unwrap().version = "1.12.1".into(),
+    },
+    Case {
+        host: "win01",
+        check: "docker-version",
+        severity: Warning,
+        names: &["`master`"],
+        remedy: "dockerd --register-service",
+        spoil: |sample| sample.windows.docker.as_mut().unwrap().version = "master".into(),
+    },
+    Case {
+        host: "win01",
+        check: "docker-version",
+        severity: Warning,
+        names: &["23.0.1", "kubelet 1.5.8"],
+        remedy: "DOCKER_API_VERSION",
+        spoil: |sample| sample.windows.docker.as_mut().unwrap().version = "23.0.1".into(),
+    },
+    Case {
+        host: "win01",
+        check: "docker-service",
+        severity: Error,
+        names: &["does not run"],
+        remedy: "Start-Service docker",
+        spoil: |sample| sample.windows.docker.as_mut().unwrap().running = false,
+    },
+    Case {
+        host: "win01",
+        check: "feature-containers",
+        severity: Warning,
+        names: &["not installed"],
+        remedy: "`up` installs it",
+        spoil: |sample| sample.windows.features = vec![FeatureName::Routing],
+    },
+    Case {
+        host: "win01",
+        check: "second-adapter",
+        severity: Error,
+        names: &["1 network adapter", "two"],
+        remedy: "Add-VMNetworkAdapter",
+        spoil: |sample| sample.windows.common.adapters[0].physical = false,
+    },
+    Case {
+        host: "win01",
+        check: "pod-adapter",
+        severity: Error,
+        names: &["`Ethernet 2`", "`Ethernet`, `Public`"],
+        remedy: "pod_adapter",
+        spoil: |sample| sample.windows.common.adapters[1].name = "Public".into(),
+    },
+    Case {
+        host: "win01",
+        check: "pod-adapter",
+        severity: Error,
+        names: &["`Ethernet 2`", "not connected"],
+        remedy: "Enable-NetAdapter",
+        spoil: |sample| {
+            sample.windows.common.adapters[1].up = false;
+            sample.windows.common.adapters.push(adapter("Ethernet 3", "00-15-5d-00-00-23", "10.9.0.1/24"));
+        },
+    },
+    Case {
+        host: "win01",
+        check: "pod-adapter",
+        severity: Error,
+        names: &["`Ethernet 2`", "10.0.0.21", "cut this connection"],
+        remedy: "`Ethernet`, `Ethernet 2`",
+        spoil: |sample| {
+            let adapters = &mut sample.windows.common.adapters;
+            let (one, rest) = adapters.split_first_mut().unwrap();
+            std::mem::swap(&mut one.addresses, &mut rest[0].addresses);
+        },
+    },
+    Case {
+        host: "win01",
+        check: "routing",
+        severity: Warning,
+        names: &["not installed"],
+        remedy: "per-adapter",
+        spoil: |sample| {
+            sample.windows.rras_running = false;
+            sample.windows.features = vec![FeatureName::Containers];
+        },
+    },
+    Case {
+        host: "win01",
+        check: "hyper-v",
+        severity: Warning,
+        names: &["vEthernet (HNS Internal NIC)"],
+        remedy: "install the role",
+        spoil: |sample| sample.windows.hyper_v = false,
+    },
+    Case {
+        host: "win01",
+        check: "winrm-envelope",
+        severity: Warning,
+        names: &["MaxEnvelopeSizekb is 149"],
+        remedy: "winrm set",
+        spoil: |sample| sample.windows.max_envelope_size_kb = 149,
+    },
+    // Between hosts, under the cluster's name.
+    Case {
+        host: "demo",
+        check: "machine-identity",
+        severity: Error,
+        names: &["lin01 and win01", "machine-lin01"],
+        remedy: "sysprep",
+        spoil: |sample| sample.windows.common.machine_id = sample.linux.common.machine_id.clone(),
+    },
+    Case {
+        host: "demo",
+        check: "mac-addresses",
+        severity: Error,
+        names: &["lin01 and win01", "00-15-5d-00-00-11"],
+        remedy: "MAC addresses of their own",
+        spoil: |sample| sample.windows.common.adapters[1].mac = "00-15-5d-00-00-11".into(),
+    },
+    Case {
+        host: "demo",
+        check: "next-hops",
+        severity: Error,
+        names: &["lin01 (10.0.0.11/29)", "win01 (10.0.0.21)"],
+        remedy: "one subnet",
+        spoil: |sample| sample.linux.common.adapters[0].addresses = vec!["10.0.0.11/29".parse().unwrap()],
+    },
+    Case {
+        host: "demo",
+        check: "docker-ranges",
+        severity: Error,
+        names: &["win01", "`nat` has 172.30.16.0/20", "services have 172.30.0.0/16"],
+        remedy: "fixed-cidr",
+        spoil: |sample| {
+            let networks = &mut sample.windows.docker.as_mut().unwrap().networks;
+            networks.get_mut("nat").unwrap().subnet = Some("172.30.16.0/20".parse().unwrap());
+        },
+    },
+    Case {
+        host: "demo",
+        check: "docker-ranges",
+        severity: Error,
+        names: &["lin01", "`bridge` has 192.0.0.0/8", "pods have 192.168.0.0/16"],
+        remedy: "bip",
+        spoil: |sample| {
+            let networks = &mut sample.linux.docker.as_mut().unwrap().networks;
+            networks.get_mut("bridge").unwrap().subnet = Some("192.0.0.0/8".parse().unwrap());
+        },
+    },
+];
+
+#[test]
+fn healthy_hosts_give_no_error_and_no_warning_and_every_check_is_heard() {
+    let findings = Sample::healthy().findings();
+    assert!(bad(&findings).is_empty(), "{findings:#?}");
+    let heard: BTreeSet<_> = findings.iter().map(|finding| finding.check).collect();
+    let tested: BTreeSet<_> = CASES.iter().map(|case| case.check).collect();
+    // `kernel` is told and never judged; the others have tests of their own below.
+    let elsewhere = BTreeSet::from(["kernel", "operating-system", "ports"]);
+    assert_eq!(heard, tested.union(&elsewhere).copied().collect());
+    assert!(findings.iter().all(|finding| finding.remedy.is_none() && !finding.detail.is_empty()));
+}
+
+#[test]
+fn each_check_says_once_on_each_host_what_it_found() {
+    let mut seen = BTreeSet::new();
+    for finding in Sample::healthy().findings() {
+        assert!(seen.insert((finding.host.clone(), finding.check)), "{finding:?} twice");
+    }
+}
+
+#[test]
+fn each_check_fires_alone_with_host_severity_detail_and_remedy() {
+    for case in CASES {
+        let mut sample = Sample::healthy();
+        (case.spoil)(&mut sample);
+        let findings = sample.findings();
+        let found = bad(&findings);
+        let [finding] = found.as_slice() else { panic!("{} on {}: {found:#?}", case.check, case.host) };
+        assert_eq!(
+            (finding.host.as_str(), finding.check, finding.severity),
+            (case.host, case.check, case.severity),
+            "{finding:?}"
+        );
+        for name in case.names {
+            assert!(finding.detail.contains(name), "`{name}` is not in `{}`", finding.detail);
+        }
+        let remedy = finding.remedy.as_deref().unwrap_or_default();
+        assert!(remedy.contains(case.remedy), "`{}` is not in the remedy `{remedy}` of {}", case.remedy, case.check);
+    }
+}
+
+#[test]
+fn limits_are_where_the_checks_say() {
+    let mut sample = Sample::healthy();
+    sample.ahead_ms.extend([("lin01", 5_000), ("win01", -5_000)]);
+    sample.linux.common.disk_free_bytes = 10 << 30;
+    sample.windows.common.disk_free_bytes = 30 << 30;
+    sample.linux.common.memory_bytes = 3 << 29;
+    sample.windows.common.memory_bytes = 3 << 28;
+    sample.windows.max_envelope_size_kb = 150;
+    sample.windows.docker.as_mut().unwrap().version = "1.12.2-cs2-ws-beta".into();
+    sample.linux.docker.as_mut().unwrap().version = "1.10.3".into();
+    assert!(bad(&sample.findings()).is_empty());
+
+    sample.ahead_ms.extend([("lin01", 30_000), ("win01", -30_000)]);
+    let findings = sample.findings();
+    let found = bad(&findings);
+    assert!(found.len() == 2 && found.iter().all(|finding| finding.severity == Warning), "{found:#?}");
+}
+
+#[test]
+fn a_preflight_on_a_finished_cluster_has_no_errors_and_no_warnings() {
+    assert!(bad(&Sample::finished().findings()).is_empty());
+}
+
+#[test]
+fn an_adapter_that_our_own_network_took_is_as_it_should_be() {
+    let mut sample = Sample::with("\"Ethernet 2\"", "\"169.254.77.21\"");
+    assert!(bad(&sample.findings()).is_empty(), "selected by its address");
+    sample.windows.common.adapters[1].addresses.clear();
+    assert_eq!(only_bad(&sample.findings()).check, "pod-adapter");
+    sample.windows.common.owned.push(resource("transparent-network:k8swin"));
+    assert!(bad(&sample.findings()).is_empty());
+}
+
+#[test]
+fn an_adapter_can_be_named_by_its_mac_address() {
+    for selector in ["\"00-15-5D-00-00-22\"", "\"00:15:5d:00:00:22\""] {
+        assert!(bad(&Sample::with("\"Ethernet 2\"", selector).findings()).is_empty(), "{selector}");
+    }
+}
+
+#[test]
+fn ports_held_by_our_own_units_are_fine_and_foreign_holders_are_named() {
+    let healthy = Sample::finished();
+    for (port, unit) in [
+        (2379, "etcd"),
+        (2380, "etcd"),
+        (6443, "kube-apiserver"),
+        (10249, "kube-proxy"),
+        (10250, "kubelet"),
+        (10251, "kube-scheduler"),
+        (10252, "kube-controller-manager"),
+    ] {
+        let mut sample = Sample::healthy();
+        sample.linux.common.listeners.push(listener(port, "nginx"));
+        let findings = sample.findings();
+        let finding = only_bad(&findings);
+        assert_eq!((finding.host.as_str(), finding.check, finding.severity), ("lin01", "ports", Error), "{port}");
+        assert!(finding.detail.contains(&format!("{port} by nginx")), "{}", finding.detail);
+        assert!(finding.remedy.is_some());
+        sample.linux.common.owned.push(resource(&format!("unit:{unit}")));
+        assert!(bad(&sample.findings()).is_empty(), "{port} is held by our own {unit}");
+        assert!(healthy.linux.common.listeners.iter().any(|listener| listener.port == port));
+    }
+    for (port, service) in [(10250, "kubelet"), (10249, "kube-proxy")] {
+        let mut sample = Sample::healthy();
+        sample.windows.common.listeners.push(listener(port, "w3wp.exe"));
+        let findings = sample.findings();
+        let finding = only_bad(&findings);
+        assert_eq!((finding.host.as_str(), finding.check, finding.severity), ("win01", "ports", Error), "{port}");
+        assert!(finding.detail.contains(&format!("{port} by w3wp.exe")), "{}", finding.detail);
+        sample.windows.common.owned.push(resource(&format!("service:{service}")));
+        assert!(bad(&sample.findings()).is_empty());
+    }
+}
+
+#[test]
+fn all_foreign_holders_are_named_at_once_and_only_ports_that_the_host_needs_count() {
+    let mut sample = Sample::healthy();
+    sample.linux.common.listeners.extend([listener(6443, "haproxy"), listener(2379, "consul"), listener(80, "nginx")]);
+    let findings = sample.findings();
+    let detail = &only_bad(&findings).detail;
+    assert!(detail.contains("2379 by consul") && detail.contains("6443 by haproxy"), "{detail}");
+    assert!(!detail.contains("nginx"), "{detail}");
+
+    // The control plane's ports are nothing to a host that is none, and neither is the default port when another is set.
+    let mut sample =
+        Sample::with("service_cidr = \"172.30.0.0/16\"", "service_cidr = \"172.30.0.0/16\"\napi_port = 8443");
+    sample.linux.common.listeners.push(listener(6443, "haproxy"));
+    sample.windows.common.listeners.extend([listener(2379, "consul"), listener(8443, "tomcat")]);
+    assert!(bad(&sample.findings()).is_empty());
+    sample.linux.common.listeners.push(listener(8443, "tomcat"));
+    assert_eq!(only_bad(&sample.findings()).host, "lin01");
+}
+
+#[test]
+fn another_operating_system_than_the_inventory_says_is_all_that_is_said_of_a_host() {
+    let mut sample = Sample::healthy();
+    sample.windows.common = sample.linux.common.clone();
+    sample.windows.common.machine_id = "another".into();
+    sample.windows.common.adapters[0].mac = "00-15-5d-00-00-99".into();
+    let facts = [("lin01", Facts::Windows(sample.windows.clone()))];
+    let findings = sample.findings_of(&facts);
+    let finding = only_bad(&findings);
+    assert_eq!((finding.host.as_str(), finding.check, finding.severity), ("lin01", "operating-system", Error));
+    assert!(finding.detail.contains("os = \"linux\""), "{}", finding.detail);
+    assert!(finding.remedy.as_deref().is_some_and(|remedy| remedy.contains("`os`")));
+    assert_eq!(findings.iter().filter(|finding| finding.host == "lin01").count(), 1);
+
+    let sample = Sample::healthy();
+    let facts = [("win01", Facts::Linux(sample.linux.clone()))];
+    assert!(only_bad(&sample.findings_of(&facts)).detail.contains("os = \"windows\""));
+}
+
+#[test]
+fn a_host_that_could_not_be_looked_at_is_left_out() {
+    let sample = Sample::healthy();
+    let findings = sample.findings_of(&[("lin01", Facts::Linux(sample.linux.clone()))]);
+    assert!(bad(&findings).is_empty());
+    assert!(findings.iter().all(|finding| finding.host != "win01"));
+}
+
+#[test]
+fn kubernetes_1_20_asks_for_newer_docker_on_linux_and_not_for_english() {
+    let mut sample = Sample::with("1.5.8", "1.20.15");
+    sample.windows.ui_language = "de-DE".into();
+    sample.windows.docker.as_mut().unwrap().version = "23.0.1".into();
+    sample.linux.docker.as_mut().unwrap().version = "28.5.1".into();
+    assert!(bad(&sample.findings()).is_empty());
+    for (version, severity) in [("1.12.6", Error), ("29.0.0", Warning)] {
+        sample.linux.docker.as_mut().unwrap().version = version.into();
+        let findings = sample.findings();
+        let finding = only_bad(&findings);
+        assert_eq!((finding.check, finding.severity), ("docker", severity), "{version}");
+    }
+}
+
+#[test]
+fn forwarding_on_each_adapter_needs_no_role() {
+    let mut sample = Sample::with("pod_adapter", "forwarding = \"per-adapter\"\npod_adapter");
+    sample.windows.rras_running = false;
+    sample.windows.features = vec![FeatureName::Containers];
+    assert!(bad(&sample.findings()).is_empty());
+
+    let mut sample = Sample::healthy();
+    sample.windows.rras_running = false;
+    let findings = sample.findings();
+    assert!(bad(&findings).is_empty(), "a role that is installed is started by `up`");
+    assert!(findings.iter().any(|finding| finding.check == "routing" && finding.detail.contains("`up` starts it")));
+}
+
+#[test]
+fn adapters_of_one_host_may_share_a_mac_address_and_those_of_docker_may_be_alike_everywhere() {
+    let mut sample = Sample::healthy();
+    sample.linux.common.adapters.push(adapter("bond0", "00-15-5d-00-00-11", "10.8.0.1/24"));
+    for common in [&mut sample.linux.common, &mut sample.windows.common] {
+        let mut bridge = adapter("docker0", "02-42-00-00-00-01", "172.17.0.1/16");
+        bridge.physical = false;
+        common.adapters.push(bridge);
+    }
+    assert!(bad(&sample.findings()).is_empty());
+}
+
+#[test]
+fn machines_without_an_identity_are_not_taken_for_clones() {
+    let mut sample = Sample::healthy();
+    sample.linux.common.machine_id.clear();
+    sample.windows.common.machine_id.clear();
+    assert!(bad(&sample.findings()).is_empty());
+}
+
+#[test]
+fn a_range_of_pods_is_fine_for_our_own_network_and_for_no_other() {
+    let mut sample = Sample::healthy();
+    let network = DockerNetwork { driver: "transparent".into(), subnet: Some("192.168.1.0/24".parse().unwrap()) };
+    sample.windows.docker.as_mut().unwrap().networks.insert("k8swin".into(), network);
+    assert_eq!(only_bad(&sample.findings()).check, "docker-ranges");
+    sample.windows.common.owned.push(resource("transparent-network:others"));
+    assert_eq!(only_bad(&sample.findings()).check, "docker-ranges");
+    sample.windows.common.owned.push(resource("transparent-network:k8swin"));
+    assert!(bad(&sample.findings()).is_empty());
+}
