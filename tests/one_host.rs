@@ -234,9 +234,8 @@ fn a_lost_state_folder_is_read_back_from_the_first_control_plane() {
     lab.json(&["up"]).exits(0);
     let key = fs::read(lab.path(".k8swin/seed/pki/ca.key")).unwrap();
     fs::remove_dir_all(lab.path(".k8swin")).unwrap();
-    // The control plane has no keys of other hosts: those are made anew, by the same authority.
-    let document = lab.json(&["up"]).exits(0).document();
+    // The authorities are there. Certificates of the nodes are made anew by them, and everything goes on working.
+    lab.json(&["up"]).exits(0);
     assert_eq!(fs::read(lab.path(".k8swin/seed/pki/ca.key")).unwrap(), key);
-    assert_eq!(document["hosts"]["lin01"]["changed"], 0, "{document}");
     assert_eq!(lab.json(&["up"]).exits(0).document()["changed"], 0);
 }

@@ -4,6 +4,8 @@
 //! made is ours and fine: a preflight on a finished cluster is all green.
 
 mod between;
+#[cfg(test)]
+mod cases;
 mod common;
 mod linux;
 #[cfg(test)]
