@@ -30,13 +30,15 @@ pub(crate) fn run() -> Result<(), String> {
     let program = format!("k8swin{EXE_SUFFIX}");
     cargo(root, &target, &["--release", "-p", "k8swin", "--bin", "k8swin"])?;
     let mut built = vec![(target.join("release").join(&program), program)];
+    // A folder of their own: cargo keeps what the profile `dist` builds for this machine in `dist` below it.
+    let agents = target.join("agents");
     for (triple, name) in AGENTS {
         cargo(
             root,
-            &target,
+            &agents,
             &["--profile", "dist", "--target", triple, "-p", "k8swin-agent", "--bin", "k8swin-agent"],
         )?;
-        built.push((target.join(triple).join("dist").join(name), name.to_owned()));
+        built.push((agents.join(triple).join("dist").join(name), name.to_owned()));
     }
 
     let mut sums = String::new();

@@ -28,17 +28,12 @@ pub(crate) fn start(verbosity: u8, file: Option<&Utf8Path>, colour: bool) -> Res
         2 => Some(tracing::Level::DEBUG),
         _ => Some(tracing::Level::TRACE),
     };
-    let terminal = terminal.map(|level| {
-        layer()
-            .with_writer(io::stderr)
-            .with_ansi(colour)
-            .with_filter(Targets::new().with_target(OURS, level).with_target(EVENTS, LevelFilter::OFF))
-    });
+    let terminal =
+        terminal.map(|level| layer().with_writer(io::stderr).with_ansi(colour).with_filter(for_terminal(level)));
     let file = match file {
         Some(path) => {
             let file = open(path).map_err(Failure::io("open the log file", path))?;
-            let filter = Targets::new().with_target(OURS, tracing::Level::DEBUG);
-            Some(layer().with_writer(Mutex::new(file)).with_ansi(false).with_filter(filter))
+            Some(layer().with_writer(Mutex::new(file)).with_ansi(false).with_filter(for_file()))
         }
         None => None,
     };
@@ -52,6 +47,14 @@ pub(crate) fn start(verbosity: u8, file: Option<&Utf8Path>, colour: bool) -> Res
         .map_err(|error| Failure::failed(format!("cannot start logging: {error}")))
 }
 
+fn for_terminal(level: tracing::Level) -> Targets {
+    Targets::new().with_target(OURS, level).with_target(EVENTS, LevelFilter::OFF)
+}
+
+fn for_file() -> Targets {
+    Targets::new().with_target(OURS, tracing::Level::DEBUG)
+}
+
 /// Opens the file for appending; a new one is for this user only.
 fn open(path: &Utf8Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
@@ -62,4 +65,19 @@ fn open(path: &Utf8Path) -> io::Result<File> {
         options.mode(0o600);
     }
     options.open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn what_is_progress_on_the_terminal_is_logged_to_the_file_only() {
+        assert!(for_file().would_enable(EVENTS, &Level::INFO));
+        assert!(!for_terminal(Level::TRACE).would_enable(EVENTS, &Level::INFO));
+        assert!(for_terminal(Level::DEBUG).would_enable("k8swin_transport::bootstrap", &Level::DEBUG));
+        assert!(!for_file().would_enable("reqwest", &Level::ERROR), "others' messages are not ours to vouch for");
+    }
 }

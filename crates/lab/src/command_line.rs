@@ -112,6 +112,8 @@ pub(crate) fn windows(line: &CommandLine) -> Command {
             Ok(path) if path.is_windows() => Command::Agent(path),
             _ => Command::NotSimulated((*program).to_owned()),
         },
+        // cmd's own language: the program is simulated perhaps, what is said about it is not.
+        (_, rest) if rest.iter().any(|word| word.starts_with(['&', '|', '<', '>'])) => Command::NotSimulated(text),
         _ => Command::NotSimulated((*program).to_owned()),
     }
 }
@@ -250,6 +252,7 @@ mod tests {
         }
         assert_eq!(cmd("cmd", &["/c", "\"type C:\\a.txt\""]), Command::Show(r"C:\a.txt".into()));
         assert_eq!(cmd("nmap", &["-p"]), Command::NotSimulated("nmap".into()));
+        assert_eq!(cmd("hostname & ver", &[]), Command::NotSimulated("hostname & ver".into()));
         assert_eq!(cmd("powershell", &["-Command", "Get-Date"]), Command::NotSimulated("powershell".into()));
     }
 

@@ -25,8 +25,8 @@ const SERVICE_TIME_LIMIT: Duration = Duration::from_secs(300);
 #[derive(Default)]
 pub(super) struct LinuxHost {
     own: Option<Executable>,
-    /// Where the journal ended when systemd last read its units: what a start has to say comes after.
-    journal_end: Option<String>,
+    /// When systemd was last told to read its units, since 1970: what a start has to say comes after.
+    units_read: Option<Duration>,
 }
 
 impl Platform for LinuxHost {
@@ -183,7 +183,7 @@ impl LinuxPlatform for LinuxHost {
     }
 
     fn reload_units(&mut self) -> Result<()> {
-        self.journal_end = journal_end()?;
+        self.units_read = SystemTime::now().duration_since(UNIX_EPOCH).ok();
         program::succeed("reload systemd's units", "systemctl", &["daemon-reload"]).map(drop)
     }
 
@@ -206,12 +206,15 @@ impl LinuxPlatform for LinuxHost {
     }
 
     fn journal(&mut self, name: &str) -> Result<String> {
-        let (unit, lines) = (format!("--unit={}", service(name)), format!("--lines={JOURNAL_LINES}"));
-        let after = self.journal_end.as_ref().map(|cursor| format!("--after-cursor={cursor}"));
+        let (unit, lines) = (service(name), format!("--lines={JOURNAL_LINES}"));
+        // Not `--unit`: that leaves out what systemd says in the service's place when a program cannot be run at all.
+        let (written, about) = (format!("_SYSTEMD_UNIT={unit}"), format!("UNIT={unit}"));
+        // `--after-cursor` would be more exact, but loses a line when the one at the cursor is of another unit.
+        let since = self.units_read.map(|time| format!("--since=@{}.{:06}", time.as_secs(), time.subsec_micros()));
         // The service's last words may still be on their way.
         program::run("bring the journal up to date", "journalctl", &["--sync"])?;
-        let arguments = ["--quiet", "--no-pager", "--output=cat", &unit, &lines];
-        let arguments: Vec<_> = arguments.into_iter().chain(after.as_deref()).collect();
+        let arguments = ["--quiet", "--no-pager", "--output=cat", &lines, &written, "+", &about];
+        let arguments: Vec<_> = arguments.into_iter().chain(since.as_deref()).collect();
         program::succeed(&format!("read the journal of {name}"), "journalctl", &arguments)
     }
 
@@ -240,18 +243,6 @@ impl LinuxPlatform for LinuxHost {
 
 fn service(name: &str) -> String {
     format!("{name}.service")
-}
-
-/// The cursor of the last line in the journal; none while it is empty, or where none is kept.
-fn journal_end() -> Result<Option<String>> {
-    let arguments = ["--quiet", "--no-pager", "--output=cat", "--lines=0", "--show-cursor"];
-    let finished = program::run("look at the end of the journal", "journalctl", &arguments)?;
-    Ok(parse_cursor(&finished.stdout))
-}
-
-/// A line such as `-- cursor: s=0639…;i=99…`.
-fn parse_cursor(text: &str) -> Option<String> {
-    text.lines().find_map(|line| line.strip_prefix("-- cursor: ")).map(|cursor| cursor.trim().to_owned())
 }
 
 /// Stops or starts a service, and waits for it.
@@ -335,12 +326,6 @@ mod tests {
     fn only_drop_ins_with_a_command_replace_it() {
         assert!(replaces_command("[Service]\nEnvironment=A=B\nExecStart=\nExecStart=/usr/bin/kubelet\n"));
         assert!(!replaces_command("[Service]\nEnvironment=HTTPS_PROXY=http://proxy\n# ExecStart=x\nExecStartPre=y\n"));
-    }
-
-    #[test]
-    fn the_end_of_the_journal_is_found() {
-        assert_eq!(parse_cursor("-- cursor: s=06;i=99;x=1\n").as_deref(), Some("s=06;i=99;x=1"));
-        assert_eq!(parse_cursor(""), None);
     }
 
     #[test]

@@ -40,6 +40,12 @@ fn a_restarted_host_is_as_it_was() {
     assert_eq!(host.run(&["systemctl", "is-active", "systemd-modules-load", "systemd-sysctl"]), "active\nactive\n");
     let log = host.run(&["journalctl", "-o", "cat", "--no-pager"]);
     assert!(log.contains("Containers was installed"), "the reason is in the journal");
+    // What something else took away comes back without k8swin.
+    host.run(&["ip", "route", "delete", "192.168.1.0/24"]);
+    host.run(&["iptables", "-w", "-F", "FORWARD"]);
+    assert_eq!(session.drift(&resources), ["forward-accept:192.168.0.0/16: absent", "route:192.168.1.0/24: absent"]);
+    host.run(&["systemctl", "restart", "k8swin-network"]);
+    assert_eq!(session.drift(&resources), [""; 0]);
     session.reset().unwrap();
     session.bye();
     // After the next boot nothing of it is left either.

@@ -272,7 +272,10 @@ fn remove_what_killed_tests_left() {
     };
     let gone_in = |folder: &Path| {
         let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
-        entries.filter(|entry| is_gone(&entry.file_name().to_string_lossy())).map(|entry| entry.path()).collect::<Vec<_>>()
+        entries
+            .filter(|entry| is_gone(&entry.file_name().to_string_lossy()))
+            .map(|entry| entry.path())
+            .collect::<Vec<_>>()
     };
     for folder in gone_in(&rootfs::cache().join("hosts")) {
         let _ = fs::remove_dir_all(folder);

@@ -3,9 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use k8swin_protocol::Facts;
 use k8swin_protocol::resource::{LinuxResource, ResourceId};
 use k8swin_protocol::wire::{Request, ResourceResult, Response};
-use k8swin_protocol::Facts;
 
 use crate::host::Host;
 use crate::resources::*;
@@ -49,15 +49,21 @@ fn round_trip(host: &Host, resources: &[LinuxResource], blobs: &[&[u8]]) {
 }
 
 fn difference(before: &str, after: &str) -> String {
-    let gone = before.lines().filter(|line| !after.lines().any(|other| other == *line)).map(|line| format!("- {line}\n"));
-    let come = after.lines().filter(|line| !before.lines().any(|other| other == *line)).map(|line| format!("+ {line}\n"));
+    let gone =
+        before.lines().filter(|line| !after.lines().any(|other| other == *line)).map(|line| format!("- {line}\n"));
+    let come =
+        after.lines().filter(|line| !before.lines().any(|other| other == *line)).map(|line| format!("+ {line}\n"));
     gone.chain(come).collect()
 }
 
 #[test]
 fn facts_are_those_of_the_host() {
     let Some(host) = Host::boot() else { return };
-    host.run(&["sh", "-c", "mkdir -p /etc/systemd/system; printf '[Socket]\\nListenStream=7777\\n' > /etc/systemd/system/demo.socket"]);
+    host.run(&[
+        "sh",
+        "-c",
+        "mkdir -p /etc/systemd/system; printf '[Socket]\\nListenStream=7777\\n' > /etc/systemd/system/demo.socket",
+    ]);
     host.write("/etc/systemd/system/demo.service", "[Service]\nExecStart=/bin/true\n");
     host.run(&["systemctl", "start", "demo.socket"]);
     let mut session = Session::open(&host);
@@ -145,7 +151,13 @@ fn what_the_administrator_had_comes_back() {
     ];
     round_trip(&host, &resources, &[]);
     let state = |name: &str, verb: &str| String::from_utf8(host.try_run(&["systemctl", verb, name]).stdout).unwrap();
-    assert_eq!((state("demo-stopped", "is-enabled"), state("demo-stopped", "is-active")), ("enabled\n".into(), "inactive\n".into()));
-    assert_eq!((state("demo-running", "is-enabled"), state("demo-running", "is-active")), ("disabled\n".into(), "active\n".into()));
+    assert_eq!(
+        (state("demo-stopped", "is-enabled"), state("demo-stopped", "is-active")),
+        ("enabled\n".into(), "inactive\n".into())
+    );
+    assert_eq!(
+        (state("demo-running", "is-enabled"), state("demo-running", "is-active")),
+        ("disabled\n".into(), "active\n".into())
+    );
     assert_eq!(host.run(&["pgrep", "-fc", "sleep 1234567"]), "1\n", "it runs as the administrator wrote it");
 }

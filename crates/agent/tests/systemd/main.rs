@@ -1,18 +1,19 @@
 //! The agent on real hosts: Debian with systemd, booted on this machine in namespaces of its own.
 //!
 //! Needs root, and the Debian packages `debootstrap` and `systemd-container`; skipped, aloud, where they are missing.
+#![cfg(target_os = "linux")]
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod boot;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod failures;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod host;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod kinds;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod resources;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod rootfs;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod session;

@@ -7,9 +7,8 @@ use k8swin_protocol::{HostPath, Sha256};
 
 use crate::host::ADDRESS;
 
-/// A control plane's plan has this unit too: it is taken from there.
-const PLAN: &str =
-    include_str!("../../../blueprint/tests/it/snapshots/it__snapshots__ha-1.5.8-worker01.snap");
+/// The plan of a Linux node, of which one unit is taken.
+const PLAN: &str = include_str!("../../../blueprint/tests/it/snapshots/it__snapshots__ha-1.5.8-worker01.snap");
 
 pub(crate) fn path(path: &str) -> HostPath {
     HostPath::new(path).unwrap()

@@ -28,7 +28,9 @@ pub(crate) fn rootfs() -> Result<PathBuf, String> {
         return Err("only root can boot hosts".into());
     }
     if let Some(missing) = PROGRAMS.into_iter().find(|program| !is_installed(program)) {
-        return Err(format!("there is no {missing}: apt-get install debootstrap systemd-container util-linux iproute2"));
+        return Err(format!(
+            "there is no {missing}: apt-get install debootstrap systemd-container util-linux iproute2"
+        ));
     }
     let (mirror, release) = debian()?;
     let cache = cache();
@@ -79,7 +81,8 @@ fn make(mirror: &str, release: &str, folder: &Path) -> Result<(), String> {
 /// The mirror and the release of the Debian that this machine itself runs, as its apt has them.
 fn debian() -> Result<(String, String), String> {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let value = |key: &str| release.lines().find_map(|line| line.strip_prefix(key)).map(|value| value.trim_matches('"'));
+    let value =
+        |key: &str| release.lines().find_map(|line| line.strip_prefix(key)).map(|value| value.trim_matches('"'));
     let (Some("debian"), Some(codename)) = (value("ID="), value("VERSION_CODENAME=")) else {
         return Err("this machine does not run Debian".into());
     };

@@ -28,12 +28,8 @@ pub(crate) struct Session {
 impl Session {
     /// Starts the agent and reads its greeting.
     pub(crate) fn open(host: &Host) -> Self {
-        let mut child = host
-            .command(&[host.agent.as_str(), "serve"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child =
+            host.command(&[host.agent.as_str(), "serve"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
         let mut session = Self { child, input, output, requests: 0 };
         match session.read() {

@@ -135,7 +135,13 @@ async fn new_files_mean_new_certificates_and_a_stopped_server_refuses() {
 async fn clients_find_out_what_there_is_and_are_told_what_is_not() {
     let running = common::start().await;
     let ours = authority();
-    install(running.lab.host("lin01").unwrap().simulated(), &ours);
+    let host = running.lab.host("lin01").unwrap().simulated();
+    install(host, &ours);
+    write(host, "/opt/k8swin/bin/etcd", "#!simulated etcd 3.0.17\n");
+    write(host, "/etc/systemd/system/etcd.service", "[Service]\nExecStart=/opt/k8swin/bin/etcd\n");
+    let Host::Linux(mut linux) = host.platform() else { panic!("a control plane is Linux") };
+    linux.reload_units().unwrap();
+    linux.restart_unit("etcd").unwrap();
     let ask = async |path: &str| {
         let admin = Some(issue(&ours, "admin", ExtendedKeyUsagePurpose::ClientAuth));
         get(&running, &ours, admin, path).await.unwrap()

@@ -67,7 +67,8 @@ pub(super) fn facts() -> Result<Option<Docker>> {
     let mut docker =
         Docker { version: String::new(), running, cgroup_driver: String::new(), networks: BTreeMap::new() };
     // A service that runs and does not answer is told by its empty version: facts go on without it.
-    if running && let Ok(version) = run("ask Docker for its version", &["version", "--format", "{{.Server.Version}}"], "")
+    if running
+        && let Ok(version) = run("ask Docker for its version", &["version", "--format", "{{.Server.Version}}"], "")
     {
         version.trim().clone_into(&mut docker.version);
         for found in networks("list Docker's networks")? {

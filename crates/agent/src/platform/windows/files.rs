@@ -131,8 +131,7 @@ fn replace(path: &HostPath, permissions: &Permissions, write: impl FnOnce(&mut F
         Unfilled::Exists => PlatformError::new(format!("write {path}"), format!("{temporary} cannot be removed")),
         Unfilled::Failed(error) => error,
     });
-    let renamed =
-        filled.and_then(|()| fs::rename(temporary.as_str(), path.as_str()).map_err(failed("write", path)));
+    let renamed = filled.and_then(|()| fs::rename(temporary.as_str(), path.as_str()).map_err(failed("write", path)));
     if renamed.is_err() {
         let _ = fs::remove_file(temporary.as_str());
     }

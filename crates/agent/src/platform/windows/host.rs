@@ -87,11 +87,11 @@ impl Platform for WindowsHost {
     }
 
     fn add_route(&mut self, route: &SystemRoute) -> Result<()> {
-        missing(format!("add the route {route}"))
+        network::add_route(route)
     }
 
     fn remove_route(&mut self, route: &SystemRoute) -> Result<()> {
-        missing(format!("remove the route {route}"))
+        network::remove_route(route)
     }
 
     fn stat(&mut self, path: &HostPath) -> Result<Option<Stat>> {
@@ -188,8 +188,8 @@ impl WindowsPlatform for WindowsHost {
         docker::host_adapter(network)
     }
 
-    fn set_addresses(&mut self, adapter: &str, _addresses: &[Ipv4Net]) -> Result<()> {
-        missing(format!("set the addresses of {adapter}"))
+    fn set_addresses(&mut self, adapter: &str, addresses: &[Ipv4Net]) -> Result<()> {
+        network::set_addresses(adapter, addresses)
     }
 
     fn forwarding(&mut self, adapter: &str) -> Result<bool> {

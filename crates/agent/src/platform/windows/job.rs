@@ -6,7 +6,7 @@ use std::io;
 use std::os::windows::io::{AsRawHandle as _, FromRawHandle as _, OwnedHandle};
 use std::os::windows::process::CommandExt as _;
 use std::process::{Child, Command};
-use std::ptr::{null, null_mut};
+use std::ptr::null;
 
 use windows_sys::Win32::Foundation::INVALID_HANDLE_VALUE;
 use windows_sys::Win32::System::Diagnostics::ToolHelp::{
@@ -110,7 +110,7 @@ fn resume(process: u32) -> io::Result<()> {
 fn resume_thread(thread: u32) -> io::Result<()> {
     // SAFETY: the call takes no memory of ours.
     let handle = unsafe { OpenThread(THREAD_SUSPEND_RESUME, 0, thread) };
-    if handle == null_mut() {
+    if handle.is_null() {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the handle was just opened and belongs to nobody else.

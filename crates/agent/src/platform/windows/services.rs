@@ -21,13 +21,11 @@ use windows_sys::Win32::Foundation::{
     ERROR_MORE_DATA, ERROR_SERVICE_ALREADY_RUNNING, ERROR_SERVICE_DOES_NOT_EXIST, ERROR_SERVICE_NOT_ACTIVE,
 };
 use windows_sys::Win32::System::Services::{
-    ChangeServiceConfigW, ENUM_SERVICE_STATUSW, EnumDependentServicesW, SERVICE_ACTIVE, SERVICE_ENUMERATE_DEPENDENTS, SERVICE_NO_CHANGE,
-    SERVICE_WIN32_OWN_PROCESS,
+    ChangeServiceConfigW, ENUM_SERVICE_STATUSW, EnumDependentServicesW, SERVICE_ACTIVE, SERVICE_ENUMERATE_DEPENDENTS,
+    SERVICE_NO_CHANGE, SERVICE_WIN32_OWN_PROCESS,
 };
 
-use super::super::{
-    InstalledService, PlatformError, Result, ServiceDefinition, ServiceImage, StartMode,
-};
+use super::super::{InstalledService, PlatformError, Result, ServiceDefinition, ServiceImage, StartMode};
 use super::api;
 
 /// The argument with which the agent starts a service that it waits for: one that ends right away has then failed, while
@@ -201,8 +199,7 @@ fn put(attempted: &str, name: &str, service: &Service, definition: &ServiceDefin
     let image = api::wide(&command_line(name, &definition.image));
     let display_name = api::wide(&definition.display_name);
     // A list of texts that each end with a zero, and another zero.
-    let dependencies: Vec<u16> =
-        definition.depends_on.iter().flat_map(|name| api::wide(name)).chain([0, 0]).collect();
+    let dependencies: Vec<u16> = definition.depends_on.iter().flat_map(|name| api::wide(name)).chain([0, 0]).collect();
     // SAFETY: all texts are ended by a zero, the list by two; what is null stays as it is.
     let done = unsafe {
         ChangeServiceConfigW(
@@ -353,7 +350,9 @@ pub(super) fn delete(name: &str) -> Result<()> {
 /// stopped.
 pub(super) fn running_dependents(name: &str) -> Result<Vec<String>> {
     let attempted = format!("look at what depends on the service {name}");
-    let Some(service) = open(&attempted, name, ServiceAccess::from_bits_retain(SERVICE_ENUMERATE_DEPENDENTS))? else { return Ok(Vec::new()) };
+    let Some(service) = open(&attempted, name, ServiceAccess::from_bits_retain(SERVICE_ENUMERATE_DEPENDENTS))? else {
+        return Ok(Vec::new());
+    };
     let mut buffer: Vec<u64> = Vec::new();
     loop {
         let length = u32::try_from(buffer.len() * size_of::<u64>()).unwrap_or(u32::MAX);

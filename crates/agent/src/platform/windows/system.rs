@@ -84,8 +84,7 @@ pub(super) fn hostname() -> Result<String> {
     let mut buffer = [0_u16; 256];
     let mut length = 256;
     // SAFETY: the buffer has the length that is said.
-    let done =
-        unsafe { GetComputerNameExW(ComputerNamePhysicalDnsHostname, buffer.as_mut_ptr(), &raw mut length) };
+    let done = unsafe { GetComputerNameExW(ComputerNamePhysicalDnsHostname, buffer.as_mut_ptr(), &raw mut length) };
     if done == 0 { Err(api::last_error("read the host's name")) } else { Ok(api::text(&buffer).to_lowercase()) }
 }
 
@@ -184,12 +183,7 @@ pub(super) fn processes() -> Result<BTreeMap<u32, Process>> {
         let mut needed = 0;
         // SAFETY: the buffer has the length that is said, and is aligned for the structures that come into it.
         let status = unsafe {
-            NtQuerySystemInformation(
-                SystemProcessInformation,
-                buffer.as_mut_ptr().cast(),
-                length,
-                &raw mut needed,
-            )
+            NtQuerySystemInformation(SystemProcessInformation, buffer.as_mut_ptr().cast(), length, &raw mut needed)
         };
         match status {
             0 => break,
@@ -301,9 +295,8 @@ fn enable_privilege(name: &str) -> Result<()> {
         Privileges: [LUID_AND_ATTRIBUTES { Luid: luid, Attributes: SE_PRIVILEGE_ENABLED }],
     };
     // SAFETY: the structure holds the one privilege that it announces; the old state is not asked for.
-    let done = unsafe {
-        AdjustTokenPrivileges(token.as_raw_handle(), 0, &raw const privileges, 0, null_mut(), null_mut())
-    };
+    let done =
+        unsafe { AdjustTokenPrivileges(token.as_raw_handle(), 0, &raw const privileges, 0, null_mut(), null_mut()) };
     // It also succeeds without having done it.
     let left = std::io::Error::last_os_error().raw_os_error().unwrap_or_default().cast_unsigned();
     match (done, left) {

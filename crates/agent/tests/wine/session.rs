@@ -1,0 +1,178 @@
+//! What the agent does on a machine of Wine.
+
+use k8swin_protocol::facts::Facts;
+use k8swin_protocol::resource::{
+    CheckOutcome, Content, Directory, File, HostResources, Phase, Planned, ProgramInvocation, Protection,
+    ServiceProgram, WindowsResource, WindowsService,
+};
+use k8swin_protocol::wire::{Request, ResourceResult, Response};
+use k8swin_protocol::{HostPath, Sha256};
+
+use super::machine::{Machine, Session, processes};
+
+const NETWORK: &str = "k8swin-network";
+const WORK: &str = r"C:\k8swin\work";
+
+fn path(path: &str) -> HostPath {
+    HostPath::new(path).unwrap()
+}
+
+fn planned(resource: WindowsResource) -> HostResources {
+    HostResources::Windows(vec![Planned { phase: Phase::WindowsNodes, resource }])
+}
+
+fn apply(session: &mut Session, resource: WindowsResource) -> ResourceResult {
+    let request = Request::Apply { cluster: "demo".into(), resources: planned(resource) };
+    match session.ask(request) {
+        Response::Applied { mut results } => results.pop().unwrap().1,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn check(session: &mut Session, resource: WindowsResource) -> CheckOutcome {
+    match session.ask(Request::Check { resources: planned(resource) }) {
+        Response::Checked(mut checked) => checked.outcomes.pop().unwrap().1,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn file(name: &str, protection: Protection) -> WindowsResource {
+    let path = path(&format!(r"C:\k8swin\etc\{name}"));
+    WindowsResource::File(File { path, content: Content::Text("content\n".into()), protection })
+}
+
+fn service(name: &str, arguments: &[&str]) -> WindowsResource {
+    WindowsResource::Service(WindowsService {
+        name: name.into(),
+        display_name: format!("Test {name}"),
+        run: ServiceProgram::Supervised(ProgramInvocation {
+            program: path(r"C:\k8swin\work\worker.exe"),
+            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+            environment: [("CONTAINER_NETWORK".to_owned(), "pods".to_owned())].into(),
+            working_directory: path(WORK),
+            log_directory: path(r"C:\k8swin\log"),
+        }),
+        // Wine's Service Control Manager keeps no dependencies.
+        depends_on: Vec::new(),
+        inputs: Sha256::of(name.as_bytes()),
+    })
+}
+
+fn network_service() -> WindowsResource {
+    WindowsResource::Service(WindowsService {
+        name: NETWORK.into(),
+        display_name: "Test of the network".into(),
+        run: ServiceProgram::NetworkReconciler,
+        depends_on: Vec::new(),
+        inputs: Sha256::of(NETWORK.as_bytes()),
+    })
+}
+
+#[test]
+fn the_agent_works_under_wine() {
+    let machine = match Machine::new() {
+        Ok(machine) => machine,
+        Err(missing) => {
+            use std::io::Write as _;
+            writeln!(std::io::stderr(), "skipped: {missing}").unwrap();
+            return;
+        }
+    };
+    let mut session = machine.session();
+    let facts = facts(&mut session);
+    files(&machine, &mut session);
+    services(&machine, session);
+    // Another boot: `Machine` was powered off in between.
+    let Facts::Windows(again) = self::facts_of(&mut machine.session()) else { panic!("facts of Linux") };
+    assert_ne!(again.common.boot_id, facts.common.boot_id);
+    assert_eq!(again.common.machine_id, facts.common.machine_id);
+}
+
+fn facts_of(session: &mut Session) -> Facts {
+    match session.ask(Request::Facts) {
+        Response::Facts(facts) => *facts,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn facts(session: &mut Session) -> k8swin_protocol::facts::WindowsFacts {
+    let Facts::Windows(facts) = facts_of(session) else { panic!("facts of Linux") };
+    let common = &facts.common;
+    assert!(facts.build > 7000);
+    assert!(common.privileged);
+    assert!(common.user.contains('\\'));
+    assert!(common.memory_bytes > 1 << 28);
+    assert!(common.disk_free_bytes > 0);
+    assert!(!common.machine_id.is_empty());
+    assert!(facts.ui_language.contains('-'));
+    assert!(!facts.hyper_v);
+    // The same questions in the same boot have the same answers.
+    let Facts::Windows(again) = facts_of(session) else { panic!("facts of Linux") };
+    assert_eq!(common.boot_id, again.common.boot_id);
+    assert_eq!(common.adapters, again.common.adapters);
+    facts
+}
+
+fn files(machine: &Machine, session: &mut Session) {
+    use std::os::unix::fs::PermissionsExt as _;
+    for (name, protection) in [("public.txt", Protection::Public), ("secret.pem", Protection::Secret)] {
+        let file = file(name, protection);
+        assert_eq!(apply(session, file.clone()), ResourceResult::Changed);
+        assert_eq!(check(session, file), CheckOutcome::InSync);
+    }
+    let folder = WindowsResource::Directory(Directory {
+        path: path(r"C:\k8swin\etc\pki"),
+        protection: Protection::Secret,
+        purge: false,
+    });
+    assert_eq!(apply(session, folder.clone()), ResourceResult::Changed);
+    assert_eq!(check(session, folder), CheckOutcome::InSync);
+    // Wine keeps permission bits: nobody else may read a secret, and one who may is found.
+    let secret = machine.path("etc/secret.pem");
+    assert_eq!(std::fs::metadata(&secret).unwrap().permissions().mode() & 0o007, 0);
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let drifted = check(session, file("secret.pem", Protection::Secret));
+    assert!(matches!(drifted, CheckOutcome::Drifted { .. }), "{drifted:?}");
+    assert_eq!(apply(session, file("secret.pem", Protection::Secret)), ResourceResult::Changed);
+}
+
+fn services(machine: &Machine, mut session: Session) {
+    let token = format!("token-{}", std::process::id());
+    let worker = service("worker", &[&token]);
+    assert_eq!(apply(&mut session, network_service()), ResourceResult::Changed);
+    assert!(machine.read("log/k8swin-network.log").contains("the network is in place, 0 changed"));
+    assert_eq!(apply(&mut session, worker.clone()), ResourceResult::Changed);
+    assert_eq!(apply(&mut session, worker.clone()), ResourceResult::Unchanged);
+    let starts = || machine.read("work/starts.txt").lines().map(str::to_owned).collect::<Vec<_>>();
+    machine.wait_for("the first start", || starts() == ["pods"]);
+
+    machine.write("work/crash", "");
+    machine.wait_for("the start after a crash", || starts().len() == 2);
+    assert!(machine.read("log/worker.log").contains("ended with the code 7"));
+    machine.wait_for("the end of the crashed tree", || processes(&token) == 2);
+
+    machine.write("work/flood", "");
+    machine.wait_for("a rotated log", || machine.path("log/worker.1.log").is_file());
+
+    // A program that fails at once is a failed start, with what it said.
+    let ResourceResult::Failed(failure) = apply(&mut session, service("failing", &["fail"])) else {
+        panic!("a failing program counts as started")
+    };
+    assert!(failure.answer.contains("no such flag"), "{failure:?}");
+
+    // A boot starts it, without anybody attending.
+    session.end();
+    machine.power_off();
+    machine.wait_for("the end of all", || processes(&token) == 0);
+    let mut session = machine.session();
+    machine.wait_for("the start at boot", || starts().len() == 3);
+
+    let removed = session.ask(Request::Remove { phase: Phase::WindowsNodes });
+    let Response::Applied { results } = removed else { panic!("{removed:?}") };
+    assert!(results.iter().all(|(_, result)| *result == ResourceResult::Changed), "{results:?}");
+    machine.wait_for("the end of the whole tree", || processes(&token) == 0);
+    let gone = check(&mut session, worker);
+    assert!(matches!(gone, CheckOutcome::Drifted { ref difference, .. } if difference == "absent"), "{gone:?}");
+    assert!(!machine.path("etc/secret.pem").exists());
+    session.end();
+}
