@@ -9,6 +9,7 @@ use k8swin_protocol::{HostPath, Os, Phase};
 use serde::Serialize;
 
 use crate::network::NodeNetwork;
+use crate::pki::host_archive::HOST_ARCHIVE;
 use crate::pki::host_stem;
 use crate::plan::HostPlan;
 use crate::release::{Flags, Program, Release, control_plane, node};
@@ -94,6 +95,10 @@ fn control_plane_files(plan: &mut Plan<'_>) -> Result<(), BlueprintError> {
     for component in ["controller-manager", "scheduler"] {
         plan.pair(component, component)?;
         plan.kubeconfig(component, &format!("system:kube-{component}"), component)?;
+    }
+    if plan.cluster.first_control_plane().name == plan.host.name {
+        let archive = plan.pki.host_archive();
+        plan.secret(paths::pki(Os::Linux, HOST_ARCHIVE), &archive);
     }
     let server = api_server::url(plan.cluster, plan.host);
     let admin = kubeconfig::of_administrator(plan.cluster, plan.pki, &server)?;

@@ -1,5 +1,6 @@
 //! The cluster's keys and certificates: made on the admin's machine, kept in the state folder, completed on every run.
 
+pub(crate) mod host_archive;
 mod inspect;
 mod issue;
 mod specification;
@@ -88,12 +89,13 @@ impl Pki {
         Ok(pki)
     }
 
-    /// Takes files of the state folder, or those read back from a control plane, which lack other hosts' certificates.
+    /// Takes files of the state folder, or those read back from the first control plane, with the archive of the hosts' own.
     ///
     /// # Errors
     /// When a CA or a service-account key is missing or unusable. Other files may be anything: [`Pki::complete`]
     /// replaces them.
-    pub fn from_files(files: BTreeMap<String, SecretBytes>) -> Result<Self, PkiError> {
+    pub fn from_files(mut files: BTreeMap<String, SecretBytes>) -> Result<Self, PkiError> {
+        host_archive::unpack(&mut files);
         let pki = Self { files };
         for authority in Authority::ALL {
             pki.signer(authority)?;
@@ -106,6 +108,11 @@ impl Pki {
     #[must_use]
     pub fn files(&self) -> &BTreeMap<String, SecretBytes> {
         &self.files
+    }
+
+    /// All hosts' own files as one, for the first control plane.
+    pub(crate) fn host_archive(&self) -> SecretBytes {
+        host_archive::pack(&self.files)
     }
 
     /// One file.

@@ -70,7 +70,7 @@ fn private_keys_travel_apart_and_are_protected() {
                         assert_eq!(secret.expose().len() as u64, blob.size);
                         named.insert(blob.sha256);
                     }
-                    let secret = [".key", "admin.conf"].iter().any(|end| file.path.as_str().ends_with(end));
+                    let secret = [".key", "admin.conf", "pki/hosts.json"].iter().any(|end| file.path.as_str().ends_with(end));
                     assert_eq!(secret, file.protection == Protection::Secret, "{}", file.path);
                 }
             }
@@ -92,6 +92,7 @@ fn keys_are_only_where_they_are_needed() {
         let node: BTreeSet<_> = ["kubelet.key", "kubelet-client.key", "kube-proxy.key"].map(str::to_owned).into();
         assert_eq!(keys == node, !host.is_control_plane(), "{}: {keys:?}", host.name);
         assert_eq!(keys.contains("ca.key"), host.is_control_plane());
+        assert_eq!(keys.contains("hosts.json"), host.name == cluster.first_control_plane().name);
     }
 }
 

@@ -16,9 +16,9 @@ use windows_sys::Win32::Foundation::{
 use windows_sys::Win32::NetworkManagement::IpHelper::{
     CreateIpForwardEntry2, DeleteIpForwardEntry2, FreeMibTable, GAA_FLAG_SKIP_ANYCAST, GAA_FLAG_SKIP_DNS_SERVER,
     GAA_FLAG_SKIP_MULTICAST, GetAdaptersAddresses, GetExtendedTcpTable, GetIfEntry2, GetIpForwardTable2,
-    GetIpInterfaceEntry, IF_TYPE_SOFTWARE_LOOPBACK, IP_ADAPTER_ADDRESSES_LH, IP_ADAPTER_DHCP_ENABLED, InitializeIpForwardEntry, MIB_IF_ROW2,
-    MIB_IPFORWARD_ROW2, MIB_IPFORWARD_TABLE2, MIB_IPINTERFACE_ROW, MIB_TCP6ROW_OWNER_PID, MIB_TCPROW_OWNER_PID,
-    SetIpInterfaceEntry, TCP_TABLE_OWNER_PID_LISTENER,
+    GetIpInterfaceEntry, IF_TYPE_SOFTWARE_LOOPBACK, IP_ADAPTER_ADDRESSES_LH, IP_ADAPTER_DHCP_ENABLED,
+    InitializeIpForwardEntry, MIB_IF_ROW2, MIB_IPFORWARD_ROW2, MIB_IPFORWARD_TABLE2, MIB_IPINTERFACE_ROW,
+    MIB_TCP6ROW_OWNER_PID, MIB_TCPROW_OWNER_PID, SetIpInterfaceEntry, TCP_TABLE_OWNER_PID_LISTENER,
 };
 use windows_sys::Win32::NetworkManagement::Ndis::{IfOperStatusUp, NET_LUID_LH};
 use windows_sys::Win32::Networking::WinSock::{AF_INET, AF_INET6, MIB_IPPROTO_NETMGMT, SOCKADDR_IN};
