@@ -1,6 +1,7 @@
 //! The agent on real hosts: Debian with systemd, booted on this machine in namespaces of its own.
 //!
-//! Needs root, and the Debian packages `debootstrap` and `systemd-container`; skipped, aloud, where they are missing.
+//! Runs where `K8SWIN_HOST_TESTS` is set. Needs root, and the Debian packages `debootstrap` and `systemd-container`; skipped,
+//! aloud, where they are missing.
 #![cfg(target_os = "linux")]
 
 #[cfg(test)]

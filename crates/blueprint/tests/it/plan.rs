@@ -70,7 +70,8 @@ fn private_keys_travel_apart_and_are_protected() {
                         assert_eq!(secret.expose().len() as u64, blob.size);
                         named.insert(blob.sha256);
                     }
-                    let secret = [".key", "admin.conf", "pki/hosts.json"].iter().any(|end| file.path.as_str().ends_with(end));
+                    let secret =
+                        [".key", "admin.conf", "pki/hosts.json"].iter().any(|end| file.path.as_str().ends_with(end));
                     assert_eq!(secret, file.protection == Protection::Secret, "{}", file.path);
                 }
             }

@@ -117,6 +117,11 @@ mod tests {
     }
 
     #[test]
+    fn the_pause_image_is_made_from_the_base_that_is_named() {
+        assert!(dockerfile("k8swin/base:1").starts_with("FROM k8swin/base:1\nCMD ["));
+    }
+
+    #[test]
     fn a_transparent_network_is_read() {
         let json = r#"[{"Name": "pods", "Id": "1f", "Scope": "local", "Driver": "transparent",
             "IPAM": {"Driver": "windows", "Options": {}, "Config": [{"Subnet": "192.168.1.0/24", "Gateway": "192.168.1.1"}]},
