@@ -75,7 +75,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
     pub(crate) color: Colour,
 
-    /// Folder for the cluster's keys and journal [default: .k8swin/<cluster> beside the inventory]
+    /// Folder for the cluster's keys and journal [default: .k8swin/NAME beside the inventory]
     #[arg(long, global = true, value_name = "FOLDER")]
     pub(crate) state_dir: Option<Utf8PathBuf>,
 

@@ -1,7 +1,8 @@
 //! A run: sessions, preflight, phases, verify, lock, journal. Knows no operating system.
 //!
-//! Each command is one function here ([`up`], [`plan`], [`preflight`], …). It takes a valid [`Cluster`] and [`Options`],
-//! tells what happens through [`event::Event`]s, and returns plain data of [`report`]. Printing is the caller's business.
+//! Each command is one function here ([`up`], [`plan`], [`preflight`], …). It takes a valid
+//! [`Cluster`](k8swin_inventory::Cluster) and [`Options`], tells what happens through [`event::Event`]s, and returns plain
+//! data of [`report`]. Printing is the caller's business.
 
 mod api;
 mod blob;
