@@ -47,8 +47,8 @@ pub async fn up(cluster: &Cluster, options: &Options) -> Result<Summary, RunErro
 /// When the plan cannot be made. A host that cannot be looked at is in the report instead.
 pub async fn plan(cluster: &Cluster, options: &Options) -> Result<PlanReport, RunError> {
     let started = Instant::now();
-    let mut fleet = look(cluster, options, |_| true).await?;
-    let result = plan_with(&mut fleet).await;
+    let (mut fleet, supplies) = look_with_supplies(cluster, options).await?;
+    let result = plan_with(&mut fleet, &supplies).await;
     let hosts = fleet.members.iter().map(|member| (member.host.name.clone(), host_plan(member))).collect();
     as_found(fleet).await?;
     result?;
@@ -73,8 +73,8 @@ pub async fn preflight(cluster: &Cluster, options: &Options) -> Result<Vec<Findi
 /// # Errors
 /// When the desired state cannot be told.
 pub async fn status(cluster: &Cluster, options: &Options) -> Result<Vec<HostStatus>, RunError> {
-    let mut fleet = look(cluster, options, |_| true).await?;
-    let planned = plan_with(&mut fleet).await;
+    let (mut fleet, supplies) = look_with_supplies(cluster, options).await?;
+    let planned = plan_with(&mut fleet, &supplies).await;
     let nodes = proof::nodes_now(&mut fleet).await;
     let statuses = fleet
         .members
@@ -193,6 +193,15 @@ async fn look<'a>(
     Ok(fleet)
 }
 
+/// As [`look`] at all hosts, for commands that need the programs' digests as well: both are looked up once.
+async fn look_with_supplies<'a>(cluster: &'a Cluster, options: &'a Options) -> Result<(Fleet<'a>, Supplies), RunError> {
+    let teller = Teller::silent(options);
+    let supplies = Supplies::find(cluster, options, &teller).await?;
+    let mut fleet = Fleet::new(cluster, options, teller, supplies.agents.clone(), |_| true);
+    fleet.connect().await;
+    Ok((fleet, supplies))
+}
+
 async fn up_with(fleet: &mut Fleet<'_>, supplies: &Supplies, state: &StateDir) -> Result<Proof, RunError> {
     fleet.connect().await;
     fleet.first_control_plane()?;
@@ -227,8 +236,7 @@ async fn up_with(fleet: &mut Fleet<'_>, supplies: &Supplies, state: &StateDir) -
     proof::prove(fleet, state, &expected).await
 }
 
-async fn plan_with(fleet: &mut Fleet<'_>) -> Result<(), RunError> {
-    let supplies = Supplies::find(fleet.cluster, fleet.options, &fleet.teller).await?;
+async fn plan_with(fleet: &mut Fleet<'_>, supplies: &Supplies) -> Result<(), RunError> {
     let pki = complete_pki(fleet, &StateDir::new(&fleet.options.state_dir)).await?;
     let blueprint = blueprint(fleet, &supplies.release, &pki)?;
     tell_notes(fleet, &blueprint);

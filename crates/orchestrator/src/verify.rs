@@ -288,25 +288,7 @@ pub(crate) fn finding(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const INVENTORY: &str = r#"
-[cluster]
-name = "demo"
-kubernetes = "1.5.8"
-pod_cidr = "192.168.0.0/16"
-service_cidr = "172.30.0.0/16"
-[[host]]
-name = "lin01"
-os = "linux"
-roles = ["control-plane", "worker"]
-address = "10.0.0.11"
-[[host]]
-name = "win01"
-os = "windows"
-address = "10.0.0.21"
-password = { env = "K8SWIN_WINDOWS_PASSWORD" }
-pod_adapter = "Ethernet 2"
-"#;
+    use crate::preflight::samples::INVENTORY;
 
     fn cluster() -> Cluster {
         k8swin_inventory::parse(INVENTORY, "inventory.toml".into()).unwrap()

@@ -9,7 +9,7 @@ mod cases;
 mod common;
 mod linux;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
 mod windows;

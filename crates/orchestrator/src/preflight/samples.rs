@@ -10,7 +10,8 @@ use k8swin_protocol::resource::{FeatureName, ResourceId};
 use super::Seen;
 use crate::report::Finding;
 
-const INVENTORY: &str = r#"
+/// A control plane that is a worker too, and a Windows host.
+pub(crate) const INVENTORY: &str = r#"
 [cluster]
 name = "demo"
 kubernetes = "1.5.8"
