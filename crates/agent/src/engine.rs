@@ -53,9 +53,14 @@ impl<'a, R: Resource> Engine<'a, R> {
     }
 
     /// The network resources that are owned, in order.
-    pub(crate) fn network(&self) -> Vec<Planned<R>> {
-        let entries = self.ledger.entries.iter().filter(|entry| entry.planned.resource.is_network());
-        entries.map(|entry| entry.planned.clone()).collect()
+    pub(crate) fn network(&self) -> Vec<ResourceId> {
+        let planned = self.ledger.entries.iter().map(|entry| &entry.planned.resource);
+        planned.filter(|resource| resource.is_network()).map(Resource::id).collect()
+    }
+
+    /// An owned resource as it was last planned.
+    pub(crate) fn planned(&self, id: &ResourceId) -> Option<Planned<R>> {
+        self.ledger.entry(id).map(|entry| entry.planned.clone())
     }
 
     /// The cluster that the host belongs to.
@@ -103,6 +108,16 @@ impl<'a, R: Resource> Engine<'a, R> {
         planned: &Planned<R>,
         watcher: &mut dyn Watcher<R::Platform>,
     ) -> Result<ResourceResult> {
+        let _held = self.hold(&planned.resource)?;
+        self.apply_held(planned, watcher)
+    }
+
+    /// As [`Engine::apply`], when the caller holds the network.
+    pub(crate) fn apply_held(
+        &mut self,
+        planned: &Planned<R>,
+        watcher: &mut dyn Watcher<R::Platform>,
+    ) -> Result<ResourceResult> {
         let (resource, id) = (&planned.resource, planned.resource.id());
         let context = self.context(resource)?;
         let difference = match self.settled(resource, &context, watcher)? {
@@ -119,7 +134,7 @@ impl<'a, R: Resource> Engine<'a, R> {
         };
         watcher.started(&difference);
         if self.ledger.entry(&id).is_some_and(|entry| resource.replaces(&entry.planned.resource)) {
-            self.take_back(&id, Removal::Prune)?;
+            self.take_back_held(&id, Removal::Prune)?;
         }
         self.record_intent(planned)?;
         self.make_folders(resource)?;
@@ -149,6 +164,12 @@ impl<'a, R: Resource> Engine<'a, R> {
 
     /// Restores what was there before a resource, and disowns it.
     pub(crate) fn take_back(&mut self, id: &ResourceId, removal: Removal) -> Result<()> {
+        let Some(planned) = self.planned(id) else { return Ok(()) };
+        let _held = self.hold(&planned.resource)?;
+        self.take_back_held(id, removal)
+    }
+
+    fn take_back_held(&mut self, id: &ResourceId, removal: Removal) -> Result<()> {
         let Some(entry) = self.ledger.entry(id).cloned() else { return Ok(()) };
         entry.planned.resource.take_back(self.host, &entry.prior, removal)?;
         self.ledger.entries.retain(|entry| entry.planned.resource.id() != *id);
@@ -164,6 +185,11 @@ impl<'a, R: Resource> Engine<'a, R> {
     /// The host.
     pub(crate) fn host(&mut self) -> &mut R::Platform {
         self.host
+    }
+
+    /// Keeps `k8swin-network` from undoing a change of the network before the ledger has it.
+    fn hold(&mut self, resource: &R) -> Result<Option<std::fs::File>> {
+        if resource.is_network() { self.host.hold_network() } else { Ok(None) }
     }
 
     /// The outcome of a check, once what it waits for is there.

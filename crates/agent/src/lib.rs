@@ -7,6 +7,8 @@ mod engine;
 mod ledger;
 mod lock;
 mod network;
+#[cfg(target_os = "linux")]
+mod notify;
 pub mod platform;
 mod resources;
 mod serve;
@@ -14,7 +16,9 @@ mod serve;
 mod service_host;
 pub mod simulated;
 
-pub use network::reconcile;
+pub use network::keep as keep_network;
+#[cfg(target_os = "linux")]
+pub use notify::notify_ready;
 pub use platform::{Host, PlatformError};
 pub use serve::{ServeError, serve};
 #[cfg(windows)]

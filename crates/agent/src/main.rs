@@ -1,7 +1,9 @@
-//! The host agent's program: `serve` on standard input and output, `network` at boot, `service NAME` for
-//! the Service Control Manager of Windows, `version`.
+//! The host agent's program: `serve` on standard input and output, `network` as a service of systemd, `service NAME`
+//! for the Service Control Manager of Windows, `version`.
 
 use std::io::{self, Write};
+#[cfg(target_os = "linux")]
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use k8swin_agent::platform::this_host;
@@ -10,7 +12,7 @@ use k8swin_agent::platform::this_host;
 const EXIT_USAGE: u8 = 2;
 
 #[cfg(windows)]
-const USAGE: &str = "usage: k8swin-agent serve|network|service NAME|version";
+const USAGE: &str = "usage: k8swin-agent serve|service NAME|version";
 #[cfg(not(windows))]
 const USAGE: &str = "usage: k8swin-agent serve|network|version";
 
@@ -18,10 +20,8 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     match (arguments.next().as_deref(), arguments.next()) {
         (Some("serve"), None) => end(k8swin_agent::serve(this_host(), io::stdin().lock(), io::stdout().lock())),
-        (Some("network"), None) => match k8swin_agent::reconcile(&mut this_host()) {
-            Ok(changed) => say(&mut io::stdout(), &format!("the network is in place, {changed} changed")),
-            Err(error) => end(Err(error)),
-        },
+        #[cfg(target_os = "linux")]
+        (Some("network"), None) => end(network()),
         #[cfg(windows)]
         (Some("service"), Some(name)) => end(k8swin_agent::host_service(&name)),
         (Some("version"), None) => say(&mut io::stdout(), &format!("k8swin-agent {}", env!("CARGO_PKG_VERSION"))),
@@ -30,6 +30,32 @@ fn main() -> ExitCode {
             ExitCode::from(EXIT_USAGE)
         }
     }
+}
+
+/// Keeps the network in place until it is ended; what depends on the service starts after the first look. A start
+/// without success ends it, and systemd tries again.
+#[cfg(target_os = "linux")]
+fn network() -> Result<(), k8swin_agent::PlatformError> {
+    let (mut started, mut failed) = (false, None);
+    k8swin_agent::keep_network(&mut this_host(), |result| {
+        match result {
+            Ok(changed) => {
+                say(&mut io::stdout(), &format!("the network is in place, {changed} changed"));
+                if !std::mem::replace(&mut started, true) {
+                    k8swin_agent::notify_ready();
+                }
+            }
+            Err(error) if started => {
+                say(&mut io::stderr(), &format!("k8swin-agent: {error}"));
+            }
+            Err(error) => {
+                failed = Some(error);
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    failed.map_or(Ok(()), Err)
 }
 
 fn end(result: Result<(), impl std::error::Error>) -> ExitCode {

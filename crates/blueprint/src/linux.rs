@@ -17,7 +17,7 @@ use crate::render::{Template, render};
 use crate::systemd::{ServiceKind, Unit};
 use crate::{BlueprintError, api_server, kubeconfig, paths};
 
-/// The unit that applies the network at boot, before the kubelet starts.
+/// The unit that keeps the network in place, and has it there before the kubelet starts.
 const NETWORK_UNIT: &str = "k8swin-network";
 
 /// What the network is up with: all servers listen on it.
@@ -154,7 +154,7 @@ fn node_network(plan: &mut Plan<'_>, network: &NodeNetwork, agent: HostPath) -> 
         arguments: vec!["network".to_owned()],
         before: &["kubelet.service"],
         // Docker sets the policy for forwarded packets when it starts (facts B.3).
-        ..unit("Routes to the pods of other nodes (k8swin)", ServiceKind::Oneshot, &[ONLINE, "docker.service"])
+        ..unit("Routes to the pods of other nodes (k8swin)", ServiceKind::Notify, &[ONLINE, "docker.service"])
     }
     .text()?;
     let inputs = plan.inputs(&format!("{text}{kept:?}"));
@@ -168,7 +168,7 @@ fn node_network(plan: &mut Plan<'_>, network: &NodeNetwork, agent: HostPath) -> 
     for resource in settings.into_iter().chain(kept) {
         plan.push(Phase::LinuxNodes, resource);
     }
-    let unit = SystemdUnit { name: NETWORK_UNIT.to_owned(), unit: text, oneshot: true, inputs };
+    let unit = SystemdUnit { name: NETWORK_UNIT.to_owned(), unit: text, inputs };
     plan.push(Phase::LinuxNodes, LinuxResource::SystemdUnit(unit));
     Ok(())
 }
@@ -199,6 +199,6 @@ fn service(
     let name = program.file_name(Os::Linux);
     let unit = Unit { program: Os::Linux.bin().join(&name), arguments: flags.arguments(), ..unit }.text()?;
     let inputs = plan.inputs(&unit);
-    plan.push(phase, LinuxResource::SystemdUnit(SystemdUnit { name, unit, oneshot: false, inputs }));
+    plan.push(phase, LinuxResource::SystemdUnit(SystemdUnit { name, unit, inputs }));
     Ok(())
 }

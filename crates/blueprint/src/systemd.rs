@@ -11,10 +11,8 @@ use crate::render::{RenderError, Template, render};
 pub(crate) enum ServiceKind {
     /// When its process is there.
     Simple,
-    /// When it says so: etcd and kube-apiserver do, and what is started after them finds them ready.
+    /// When it says so: etcd, kube-apiserver and our agent do, and what is started after them finds them ready.
     Notify,
-    /// When it has ended.
-    Oneshot,
 }
 
 /// A service. It runs as root, is restarted whenever it ends, and starts at boot.
@@ -40,7 +38,6 @@ impl Unit<'_> {
         struct Values<'a> {
             description: &'a str,
             kind: ServiceKind,
-            oneshot: bool,
             wants: &'a [&'a str],
             after: &'a [&'a str],
             before: &'a [&'a str],
@@ -51,7 +48,6 @@ impl Unit<'_> {
             &Values {
                 description: self.description,
                 kind: self.kind,
-                oneshot: self.kind == ServiceKind::Oneshot,
                 wants: self.after,
                 after: self.after,
                 before: self.before,

@@ -125,6 +125,17 @@ pub struct DockerNetwork {
     pub subnet: Option<Ipv4Net>,
 }
 
+/// containerd.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Containerd {
+    /// Its version as it says it: `1.6.20~ds1`.
+    pub version: String,
+    /// Whether its service runs.
+    pub running: bool,
+    /// `cgroupfs` or `systemd`, as its configuration has it for the kubelet's containers.
+    pub cgroup_driver: String,
+}
+
 /// Facts of a Linux host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinuxFacts {
@@ -140,6 +151,18 @@ pub struct LinuxFacts {
     pub systemd: bool,
     /// Docker, if it is there.
     pub docker: Option<Docker>,
+    /// containerd, if it is there; Docker brings one.
+    #[serde(default)]
+    pub containerd: Option<Containerd>,
+    /// Which of the CNI plugins `bridge`, `host-local`, `loopback` and `portmap` the host has of its own.
+    #[serde(default)]
+    pub cni_plugins: Vec<String>,
+    /// Names of the files in `/etc/cni/net.d`, sorted: the kubelet takes the first.
+    #[serde(default)]
+    pub cni_configurations: Vec<String>,
+    /// Whether the kernel's clock is kept in step with a time server; none where it cannot be told.
+    #[serde(default)]
+    pub clock_synchronised: Option<bool>,
     /// Active swap in bytes.
     pub swap_bytes: u64,
     /// The kernel settings that matter to us: name to value.

@@ -177,7 +177,7 @@ pub enum LinuxResource {
     Sysctl(Sysctl),
     /// A systemd service.
     SystemdUnit(SystemdUnit),
-    /// A route to another node's pod subnet; `k8swin-network` applies it again at boot.
+    /// A route to another node's pod subnet; `k8swin-network` keeps it in place.
     Route(Route),
     /// Forwarded pod traffic is let through (Docker ≥ 1.13 sets the FORWARD policy to DROP; facts B.3).
     ForwardAccept(ForwardAccept),
@@ -309,8 +309,6 @@ pub struct SystemdUnit {
     pub name: String,
     /// The text of the unit file.
     pub unit: String,
-    /// Whether this is a `Type=oneshot` unit with `RemainAfterExit=yes`.
-    pub oneshot: bool,
     /// The digest of everything the service reads at its start. The agent records the digest with which it last started
     /// the service: another one means restart, also when the run that changed the files was killed before the restart.
     pub inputs: Sha256,

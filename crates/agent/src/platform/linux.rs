@@ -115,6 +115,20 @@ impl Platform for LinuxHost {
         linux_files::list(path)
     }
 
+    fn hold_network(&mut self) -> Result<Option<fs::File>> {
+        // The folder itself is locked: a file for it would be one more thing to leave behind.
+        let folder = Os::Linux.state();
+        let failed =
+            |error: std::io::Error| PlatformError::new(format!("lock {folder}"), linux_files::describe(&error));
+        let file = match fs::File::open(folder.as_str()) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        file.lock().map_err(failed)?;
+        Ok(Some(file))
+    }
+
     fn own_executable(&mut self) -> Result<Executable> {
         if let Some(own) = &self.own {
             return Ok(own.clone());
@@ -170,7 +184,7 @@ impl LinuxPlatform for LinuxHost {
     }
 
     fn unit(&mut self, name: &str) -> Result<UnitState> {
-        let arguments = ["show", &service(name), "--property=ActiveState", "--property=UnitFileState"];
+        let arguments = ["show", &service(name), "--property=ActiveState,UnitFileState,LoadState"];
         let text = program::succeed(&format!("look at the service {name}"), "systemctl", &arguments)?;
         Ok(parse_unit(&text))
     }
@@ -274,6 +288,7 @@ fn parse_unit(text: &str) -> UnitState {
             "failed" => Activity::Failed,
             _ => Activity::Inactive,
         },
+        masked: value("LoadState") == "masked",
     }
 }
 
@@ -316,10 +331,11 @@ mod tests {
     #[test]
     fn systemds_words_are_understood() {
         let state = |active, file| parse_unit(&format!("ActiveState={active}\nUnitFileState={file}\n"));
-        assert_eq!(state("active", "enabled"), UnitState { enabled: true, activity: Activity::Active });
+        assert_eq!(state("active", "enabled"), UnitState { enabled: true, activity: Activity::Active, masked: false });
         assert_eq!(state("activating", "disabled").activity, Activity::Activating);
         assert_eq!(state("failed", "").activity, Activity::Failed);
-        assert_eq!(state("inactive", ""), UnitState { enabled: false, activity: Activity::Inactive });
+        assert_eq!(state("inactive", ""), UnitState { enabled: false, activity: Activity::Inactive, masked: false });
+        assert!(parse_unit("LoadState=masked\nActiveState=inactive\nUnitFileState=masked\n").masked);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use k8swin_protocol::facts::{CommonFacts, Docker, DockerNetwork, LinuxFacts};
+use k8swin_protocol::facts::{CommonFacts, Containerd, Docker, DockerNetwork, LinuxFacts};
 
 use super::{PlatformError, Result, linux_network, program};
 
@@ -30,6 +30,13 @@ const PROGRAMS: [&str; 11] = [
     "systemctl",
     "umount",
 ];
+
+/// The CNI plugins that a node's bridge needs, and where they lie: as packages of Kubernetes and of the distributions
+/// have it.
+const CNI_PLUGINS: [&str; 4] = ["bridge", "host-local", "loopback", "portmap"];
+const CNI_FOLDERS: [&str; 3] = ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"];
+
+const CNI_CONFIGURATIONS: &str = "/etc/cni/net.d";
 
 /// Where the cluster's programs and images go.
 const DISK: &str = "/var/lib";
@@ -60,6 +67,10 @@ pub(super) fn gather(now_ms: i64) -> Result<LinuxFacts> {
         kernel: read("/proc/sys/kernel/osrelease")?.trim().to_owned(),
         systemd: Path::new("/run/systemd/system").is_dir(),
         docker: docker()?,
+        containerd: containerd()?,
+        cni_plugins: CNI_PLUGINS.iter().filter(|name| is_plugin(name)).map(|name| (*name).to_owned()).collect(),
+        cni_configurations: names(CNI_CONFIGURATIONS),
+        clock_synchronised: clock_synchronised()?,
         swap_bytes: kilobytes(&memory, "SwapTotal"),
         sysctls: SYSCTLS.iter().filter_map(sysctl).collect(),
         programs: PROGRAMS.iter().filter(|name| is_installed(name)).map(|name| (*name).to_owned()).collect(),
@@ -83,6 +94,10 @@ fn read(path: &str) -> Result<String> {
 
 fn is_installed(name: &str) -> bool {
     program::SEARCH_PATH.split(':').any(|folder| Path::new(folder).join(name).is_file())
+}
+
+fn is_plugin(name: &str) -> bool {
+    CNI_FOLDERS.iter().any(|folder| Path::new(folder).join(name).is_file())
 }
 
 /// A value of os-release, which may be quoted.
@@ -148,6 +163,60 @@ fn docker() -> Result<Option<Docker>> {
     Ok(Some(Docker { version, running: true, cgroup_driver, networks }))
 }
 
+/// containerd as a service of systemd; one that only Docker starts for itself is not told apart from one that stands still.
+fn containerd() -> Result<Option<Containerd>> {
+    if !is_installed("containerd") {
+        return Ok(None);
+    }
+    let ask = |program: &str, arguments: &[&str]| -> Result<String> {
+        Ok(program::run("ask containerd", program, arguments)?.stdout)
+    };
+    let version = ask("containerd", &["--version"])?;
+    // The defaults with what the configuration file changes.
+    let configuration = ask("containerd", &["config", "dump"])?;
+    let state = ask("systemctl", &["show", "containerd.service", "--property=ActiveState", "--value"])?;
+    Ok(Some(Containerd {
+        version: containerd_version(&version),
+        running: state.trim() == "active",
+        cgroup_driver: containerd_cgroup_driver(&configuration).to_owned(),
+    }))
+}
+
+/// `containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+b1`.
+fn containerd_version(text: &str) -> String {
+    text.split_whitespace().nth(2).unwrap_or_default().trim_start_matches('v').to_owned()
+}
+
+/// The option of the runtime runc.
+fn containerd_cgroup_driver(configuration: &str) -> &'static str {
+    let mut settings = configuration.lines().filter_map(|line| line.split_once('='));
+    match settings.any(|(key, value)| key.trim() == "SystemdCgroup" && value.trim() == "true") {
+        true => "systemd",
+        false => "cgroupfs",
+    }
+}
+
+/// What the kernel itself says: whoever keeps the clock (systemd, chrony, ntpd) tells it.
+fn clock_synchronised() -> Result<Option<bool>> {
+    let arguments = ["show", "--property=NTPSynchronized", "--value"];
+    if !is_installed("timedatectl") {
+        return Ok(None);
+    }
+    Ok(match program::run("look at the clock", "timedatectl", &arguments)?.stdout.trim() {
+        "yes" => Some(true),
+        "no" => Some(false),
+        _ => None,
+    })
+}
+
+/// The names in a folder, sorted; none where there is no such folder.
+fn names(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(std::result::Result::ok);
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +228,10 @@ mod tests {
         assert_eq!(kilobytes("MemTotal:       16 kB\nSwapTotal: 2 kB\n", "SwapTotal"), 2048);
         assert_eq!(effective_user("Name:\tx\nUid:\t1000\t0\t0\t0\n"), "0");
         assert_eq!(user_name("root:x:0:0::/root:/bin/sh\nu:x:7:7::/:/bin/sh", "7"), "u");
+        let version = "containerd github.com/containerd/containerd v1.6.20 1.6.20~ds1-1+b1\n";
+        assert_eq!(containerd_version(version), "1.6.20");
+        assert_eq!(containerd_cgroup_driver("    SystemdCgroup = false\n"), "cgroupfs");
+        assert_eq!(containerd_cgroup_driver("  [runc.options]\n    SystemdCgroup = true\n"), "systemd");
         let df = "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda1 100 40 60 40% /\n";
         assert_eq!(parse_free(df), Some(61440));
     }

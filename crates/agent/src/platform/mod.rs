@@ -187,6 +187,16 @@ pub trait Platform {
     /// When it cannot be listed.
     fn list_directory(&mut self, path: &HostPath) -> Result<Vec<String>>;
 
+    /// Waits until no other agent on this host changes network resources, and keeps others waiting until the value is
+    /// dropped. None where no record of ours is there yet, and on hosts where nothing else runs (simulated) or that have
+    /// no such lock yet (Windows).
+    ///
+    /// # Errors
+    /// When the system refuses it.
+    fn hold_network(&mut self) -> Result<Option<std::fs::File>> {
+        Ok(None)
+    }
+
     /// The agent's own program.
     ///
     /// # Errors

@@ -167,6 +167,8 @@ pub struct UnitState {
     pub enabled: bool,
     /// What it does now.
     pub activity: Activity,
+    /// Whether the administrator made it impossible to start (`systemctl mask`).
+    pub masked: bool,
 }
 
 /// What a service does now.

@@ -6,7 +6,7 @@ use k8swin_protocol::HostPath;
 use k8swin_protocol::resource::{CheckOutcome, SystemdUnit};
 
 use super::{Context, FilePrior, Prior, absent, file, restart};
-use crate::platform::{Activity, LinuxPlatform, PlatformError, Result};
+use crate::platform::{Activity, FileKind, LinuxPlatform, PlatformError, Result};
 
 type Host<'a> = &'a mut (dyn LinuxPlatform + Send);
 
@@ -24,6 +24,9 @@ pub(super) fn check(unit: &SystemdUnit, host: Host<'_>, context: &Context) -> Re
     let path = unit_file(unit);
     if host.stat(&path)?.is_none() {
         return Ok(absent("absent"));
+    }
+    if is_masked(unit, host)? {
+        return Ok(restart("is masked, so that it cannot be started"));
     }
     if let Some(difference) = file::text_difference(&path, &unit.unit, host)? {
         return Ok(restart(difference));
@@ -45,6 +48,7 @@ pub(super) fn check(unit: &SystemdUnit, host: Host<'_>, context: &Context) -> Re
 }
 
 pub(super) fn capture(unit: &SystemdUnit, host: Host<'_>) -> Result<Prior> {
+    refuse_masked(unit, host)?;
     let file = file::capture(&unit_file(unit), host)?;
     let state = host.unit(&unit.name)?;
     Ok(Prior::Unit { file, enabled: state.enabled, active: state.activity == Activity::Active })
@@ -52,6 +56,7 @@ pub(super) fn capture(unit: &SystemdUnit, host: Host<'_>) -> Result<Prior> {
 
 /// systemd reads unit files again each time, also when the file is right: a killed run may have ended between the two.
 pub(super) fn apply(unit: &SystemdUnit, host: Host<'_>) -> Result<()> {
+    refuse_masked(unit, host)?;
     file::put_text(&unit_file(unit), &unit.unit, host)?;
     host.reload_units()?;
     if let Some(drop_in) = host.replacing_drop_ins(&unit.name)?.first() {
@@ -77,18 +82,33 @@ pub(super) fn apply(unit: &SystemdUnit, host: Host<'_>) -> Result<()> {
         .with_hint(format!("journalctl -u {} shows all that it wrote", unit.name)))
 }
 
-/// Watches a started service for a while: one that falls over right after its start has not started. A one-shot
-/// service has done its work when its start returns.
+/// A masked service has a link to `/dev/null` where its unit file belongs. The administrator who put it there does not want
+/// the service to run, and only the administrator takes it away.
+fn is_masked(unit: &SystemdUnit, host: Host<'_>) -> Result<bool> {
+    Ok(match host.stat(&unit_file(unit))? {
+        Some(stat) if stat.kind == FileKind::Other => host.unit(&unit.name)?.masked,
+        _ => false,
+    })
+}
+
+fn refuse_masked(unit: &SystemdUnit, host: Host<'_>) -> Result<()> {
+    if !is_masked(unit, host)? {
+        return Ok(());
+    }
+    let name = &unit.name;
+    Err(PlatformError::new(format!("start {name}"), "the service is masked: an administrator forbade to start it")
+        .with_hint(format!("systemctl unmask {name} on the host allows it again; then run this again")))
+}
+
+/// Watches a started service for a while: one that falls over right after its start has not started.
 fn settles(unit: &SystemdUnit, host: Host<'_>) -> Result<bool> {
-    if !unit.oneshot {
-        for moment in SETTLING {
-            host.sleep(moment);
-            if host.unit(&unit.name)?.activity != Activity::Active {
-                return Ok(false);
-            }
+    for moment in SETTLING {
+        host.sleep(moment);
+        if host.unit(&unit.name)?.activity != Activity::Active {
+            return Ok(false);
         }
     }
-    Ok(host.unit(&unit.name)?.activity == Activity::Active)
+    Ok(true)
 }
 
 pub(super) fn take_back(
@@ -103,6 +123,10 @@ pub(super) fn take_back(
         // Removed by hand: systemd cannot take back that a service it does not know starts at boot.
         file::put_text(&path, &unit.unit, host)?;
         host.reload_units()?;
+    }
+    if is_masked(unit, host)? {
+        // What the administrator did after us stays: nothing of ours is left in its place.
+        return Ok(());
     }
     let state = host.unit(&unit.name)?;
     // Stopped and disabled while systemd still knows it.

@@ -1,21 +1,18 @@
 //! The service `k8swin-network`: puts the network resources in place at boot, and again whenever adapters or routes
 //! change.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
 use k8swin_protocol::HostPath;
-use k8swin_protocol::facts::{Adapter, RouteEntry};
 
 use super::service::{Ended, Event, Status};
 use super::supervisor::SharedLog;
-use crate::network::reconcile;
-use crate::platform::{Host, this_host};
-
-/// How often the adapters and routes are looked at.
-const POLL: Duration = Duration::from_secs(10);
+use crate::network;
+use crate::platform::this_host;
 
 /// How often a long start gives a sign of life.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
@@ -63,35 +60,16 @@ pub(super) fn run(
     }
 }
 
-/// Looks for changes. A change counts when it has lasted for two looks: adapters come and go while Docker makes a network.
+/// Tells what became of each look until nobody listens any more.
 fn keep(events: &Sender<Event>) {
-    let mut host = this_host();
-    let mut in_place = None;
-    let mut last = None;
-    loop {
-        let now = snapshot(&mut host);
-        let settled = in_place.is_none() || now == last;
-        if now.is_none() || (now != in_place && settled) {
-            let result = reconcile(&mut host).map_err(|error| match &error.hint {
-                Some(hint) => format!("{error}; {hint}"),
-                None => error.to_string(),
-            });
-            // After a failure, nothing counts as in place: the next look tries again.
-            let done = result.is_ok();
-            if events.send(Event::Reconciled(result)).is_err() {
-                return;
-            }
-            in_place = if done { snapshot(&mut host) } else { None };
+    network::keep(&mut this_host(), |result| {
+        let result = result.map_err(|error| match &error.hint {
+            Some(hint) => format!("{error}; {hint}"),
+            None => error.to_string(),
+        });
+        match events.send(Event::Reconciled(result)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
         }
-        last = now;
-        thread::sleep(POLL);
-    }
-}
-
-fn snapshot(host: &mut Host) -> Option<(Vec<Adapter>, Vec<RouteEntry>)> {
-    let (adapters, routes) = match host {
-        Host::Windows(windows) => (windows.adapters(), windows.routes()),
-        Host::Linux(linux) => (linux.adapters(), linux.routes()),
-    };
-    Some((adapters.ok()?, routes.ok()?))
+    });
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8swin_protocol::HostPath;
-use k8swin_protocol::facts::LinuxFacts;
+use k8swin_protocol::facts::{Containerd, LinuxFacts};
 
 use super::machine::{Machine, Nic, StoredRoute, Unit, boot_order, net};
 use super::process::{Process, UnitFile};
@@ -102,6 +102,14 @@ pub(super) fn facts(machine: &Machine) -> LinuxFacts {
         kernel: "6.1.0-18-amd64".into(),
         systemd: true,
         docker: machine.docker("20.10.24+dfsg1", "cgroupfs"),
+        containerd: (!machine.faults.no_docker).then(|| Containerd {
+            version: "1.6.20~ds1".into(),
+            running: true,
+            cgroup_driver: "cgroupfs".into(),
+        }),
+        cni_plugins: ["bridge", "host-local", "loopback", "portmap"].map(str::to_owned).into(),
+        cni_configurations: HostPath::new("/etc/cni/net.d").map_or(Vec::new(), |folder| machine.files.names(&folder)),
+        clock_synchronised: Some(machine.faults.clock_skew_seconds == 0),
         swap_bytes: if machine.faults.swap { 2 << 30 } else { 0 },
         sysctls: REPORTED.iter().filter_map(reported).collect(),
         programs: ["conntrack", "ebtables", "ethtool", "ip", "iptables", "mount", "nsenter", "socat"]
@@ -146,6 +154,7 @@ pub(super) fn unit_state(machine: &Machine, name: &str) -> UnitState {
     UnitState {
         enabled: unit.is_some_and(|unit| unit.enabled),
         activity: unit.map_or(Activity::Inactive, |unit| unit.activity),
+        masked: false,
     }
 }
 
@@ -236,12 +245,7 @@ fn set_activity(machine: &mut Machine, name: &str, activity: Activity, start: u6
 
 pub(super) fn processes(machine: &Machine) -> Vec<Process> {
     let running = machine.linux.units.values().filter(|unit| unit.activity == Activity::Active);
-    running
-        .filter_map(|unit| {
-            let file = UnitFile::parse(unit.loaded.as_deref()?);
-            if file.oneshot { None } else { file.process(unit.start) }
-        })
-        .collect()
+    running.filter_map(|unit| UnitFile::parse(unit.loaded.as_deref()?).process(unit.start)).collect()
 }
 
 /// What a boot leaves of the last one, and the units that it starts, in order.

@@ -109,7 +109,6 @@ fn is_input(flag: &str) -> bool {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct UnitFile {
     pub(super) command: Vec<String>,
-    pub(super) oneshot: bool,
     /// Units that start before this one.
     pub(super) after: Vec<String>,
     /// Units that start after this one.
@@ -125,7 +124,6 @@ impl UnitFile {
             let Some((key, value)) = line.trim().split_once('=') else { continue };
             match key.trim() {
                 "ExecStart" => unit.command = words(value),
-                "Type" => unit.oneshot = value.trim() == "oneshot",
                 "After" => unit.after.extend(services(value)),
                 "Before" => unit.before.extend(services(value)),
                 "Requires" | "BindsTo" => unit.requires.extend(services(value)),
@@ -179,12 +177,11 @@ mod tests {
     #[test]
     fn unit_files_are_read_as_systemd_reads_them() {
         let unit = UnitFile::parse(
-            "[Unit]\nAfter=docker.service network.target\nRequires=docker.service\n[Service]\nType=oneshot\n\
+            "[Unit]\nAfter=docker.service network.target\nRequires=docker.service\n[Service]\nType=notify\n\
              ExecStart=/opt/k8swin/bin/kubelet --resolv-conf= \\\n  \"--node-labels=a=b c\" --v 2 --root_dir=/x%%y\n",
         );
         assert_eq!(unit.after, ["docker"]);
         assert_eq!(unit.requires, ["docker"]);
-        assert!(unit.oneshot);
         let process = unit.process(1).unwrap();
         assert_eq!(process.name(), "kubelet");
         assert_eq!(process.flag("node-labels"), Some("a=b c"));

@@ -17,12 +17,7 @@ fn program(host: &SimulatedHost, name: &str) {
 fn unit(name: &str, arguments: &str, inputs: &str) -> LinuxResource {
     let unit =
         format!("[Unit]\nAfter=k8swin-network.service\n[Service]\nExecStart=/opt/k8swin/bin/{name} {arguments}\n");
-    LinuxResource::SystemdUnit(SystemdUnit {
-        name: name.into(),
-        unit,
-        oneshot: false,
-        inputs: Sha256::of(inputs.as_bytes()),
-    })
+    LinuxResource::SystemdUnit(SystemdUnit { name: name.into(), unit, inputs: Sha256::of(inputs.as_bytes()) })
 }
 
 fn folder(name: &str) -> LinuxResource {
@@ -328,8 +323,7 @@ fn after_a_boot_the_network_is_there_before_the_kubelet() {
             LinuxResource::KernelModule(KernelModule { name: "br_netfilter".into() }),
             LinuxResource::SystemdUnit(SystemdUnit {
                 name: "k8swin-network".into(),
-                unit: format!("[Service]\nType=oneshot\nExecStart={} network\n", Os::Linux.agent(Sha256::of(AGENT))),
-                oneshot: true,
+                unit: format!("[Service]\nType=notify\nExecStart={} network\n", Os::Linux.agent(Sha256::of(AGENT))),
                 inputs: Sha256::of(b"1"),
             }),
         ],

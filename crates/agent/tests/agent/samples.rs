@@ -203,18 +203,13 @@ fn unit_text(program: &str, arguments: &str) -> String {
 
 fn unit(name: &str) -> LinuxResource {
     let unit = unit_text(name, "--data-dir=/var/lib/etcd");
-    LinuxResource::SystemdUnit(SystemdUnit { name: name.into(), unit, oneshot: false, inputs: Sha256::of(b"1") })
+    LinuxResource::SystemdUnit(SystemdUnit { name: name.into(), unit, inputs: Sha256::of(b"1") })
 }
 
 fn network_unit() -> LinuxResource {
     let agent = Os::Linux.agent(Sha256::of(AGENT));
-    let unit = format!("[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart={agent} network\n");
-    LinuxResource::SystemdUnit(SystemdUnit {
-        name: "k8swin-network".into(),
-        unit,
-        oneshot: true,
-        inputs: Sha256::of(b"1"),
-    })
+    let unit = format!("[Service]\nType=notify\nExecStart={agent} network\n");
+    LinuxResource::SystemdUnit(SystemdUnit { name: "k8swin-network".into(), unit, inputs: Sha256::of(b"1") })
 }
 
 fn with_foreign_unit() -> SimulatedHost {

@@ -82,7 +82,7 @@ fn facts_are_those_of_the_host() {
     assert_eq!(routes, [("10.5.6.0/24".to_owned(), None)]);
     let listeners: Vec<_> =
         common.listeners.iter().map(|listener| (listener.port, listener.program.as_str())).collect();
-    assert_eq!(listeners, [(7777, "systemd")]);
+    assert_eq!(listeners, [(22, "sshd"), (7777, "systemd")]);
     assert_eq!((facts.distribution.as_str(), facts.systemd, facts.docker), ("debian", true, None));
     let release = host.run(&["cat", "/etc/os-release"]);
     assert!(release.contains(&format!("VERSION_ID=\"{}\"", facts.distribution_version)), "{release}");

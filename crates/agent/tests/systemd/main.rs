@@ -11,7 +11,11 @@ mod failures;
 #[cfg(test)]
 mod host;
 #[cfg(test)]
+mod injection;
+#[cfg(test)]
 mod kinds;
+#[cfg(test)]
+mod network;
 #[cfg(test)]
 mod resources;
 #[cfg(test)]

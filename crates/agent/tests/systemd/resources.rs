@@ -59,10 +59,10 @@ pub(crate) fn service(name: &str, command: &str) -> LinuxResource {
          [Install]\nWantedBy=multi-user.target\n"
     );
     let inputs = Sha256::of(unit.as_bytes());
-    LinuxResource::SystemdUnit(SystemdUnit { name: name.into(), unit, oneshot: false, inputs })
+    LinuxResource::SystemdUnit(SystemdUnit { name: name.into(), unit, inputs })
 }
 
-/// The unit that puts the network in place at boot, as it is planned for every Linux node.
+/// The unit that keeps the network in place, as it is planned for every Linux node.
 pub(crate) fn network_unit(agent: &HostPath) -> LinuxResource {
     let (_, rest) = PLAN.split_once("=== unit:k8swin-network\n").unwrap();
     let (unit, _) = rest.split_once("=== ").unwrap();
@@ -72,5 +72,5 @@ pub(crate) fn network_unit(agent: &HostPath) -> LinuxResource {
     }
     let unit = format!("{}\n", lines.join("\n"));
     let inputs = Sha256::of(unit.as_bytes());
-    LinuxResource::SystemdUnit(SystemdUnit { name: "k8swin-network".into(), unit, oneshot: true, inputs })
+    LinuxResource::SystemdUnit(SystemdUnit { name: "k8swin-network".into(), unit, inputs })
 }

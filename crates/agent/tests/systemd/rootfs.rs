@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What a host has beyond Debian's smallest system.
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,iproute2,iptables,kmod,procps";
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,iproute2,iptables,kmod,procps,openssh-server,strace,sudo";
 
 /// Changes with the recipe below, so that older files are not taken for these.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 
 /// The programs that a booted host is made with.
 const PROGRAMS: [&str; 6] = ["debootstrap", "systemd-nspawn", "nsenter", "unshare", "setpriv", "ip"];

@@ -95,6 +95,11 @@ impl Session {
         Ok(())
     }
 
+    /// Takes back what is owned and not among these, as `up` does.
+    pub(crate) fn prune(&mut self, keep: &[ResourceId]) -> Result<Results, Failure> {
+        self.applied(Request::Prune { keep: keep.to_vec() })
+    }
+
     fn applied(&mut self, request: Request) -> Result<Results, Failure> {
         let Response::Applied { results } = self.ask(request)? else { panic!("not an answer to this request") };
         match results.last() {
@@ -105,13 +110,7 @@ impl Session {
 
     /// Sends a blob as the orchestrator does.
     pub(crate) fn stage(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        let (sha256, size) = (Sha256::of(bytes), bytes.len() as u64);
-        for (number, piece) in bytes.chunks(CHUNK).enumerate() {
-            let zstd = ruzstd::encoding::compress_to_vec(piece, ruzstd::encoding::CompressionLevel::Fastest);
-            let zstd = WireBytes(SecretBytes::new(zstd));
-            self.ask(Request::Put(Chunk { sha256, size, offset: (number * CHUNK) as u64, zstd }))?;
-        }
-        Ok(())
+        put(bytes).into_iter().try_for_each(|request| self.ask(request).map(drop))
     }
 
     /// Ends as a session should.
@@ -134,12 +133,23 @@ impl Session {
     }
 }
 
+/// The requests that send a blob.
+pub(crate) fn put(bytes: &[u8]) -> Vec<Request> {
+    let (sha256, size) = (Sha256::of(bytes), bytes.len() as u64);
+    let piece = |(number, piece): (usize, &[u8])| {
+        let zstd = ruzstd::encoding::compress_to_vec(piece, ruzstd::encoding::CompressionLevel::Fastest);
+        let zstd = WireBytes(SecretBytes::new(zstd));
+        Request::Put(Chunk { sha256, size, offset: (number * CHUNK) as u64, zstd })
+    };
+    bytes.chunks(CHUNK).enumerate().map(piece).collect()
+}
+
 /// The request that applies these.
 pub(crate) fn apply(resources: &[LinuxResource]) -> Request {
     Request::Apply { cluster: "demo".into(), resources: planned(resources) }
 }
 
-fn planned(resources: &[LinuxResource]) -> HostResources {
+pub(crate) fn planned(resources: &[LinuxResource]) -> HostResources {
     let planned = |resource: &LinuxResource| Planned { phase: Phase::LinuxNodes, resource: resource.clone() };
     HostResources::Linux(resources.iter().map(planned).collect())
 }
