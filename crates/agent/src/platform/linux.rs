@@ -95,6 +95,10 @@ impl Platform for LinuxHost {
         linux_files::set_permissions(path, permissions)
     }
 
+    fn discard_unfinished(&mut self, path: &HostPath) -> Result<()> {
+        linux_files::discard_unfinished(path)
+    }
+
     fn remove_file(&mut self, path: &HostPath) -> Result<()> {
         linux_files::remove_file(path)
     }
@@ -152,7 +156,7 @@ impl Platform for LinuxHost {
 
 impl LinuxPlatform for LinuxHost {
     fn sysctl(&mut self, key: &str) -> Result<Option<String>> {
-        Ok(linux_facts::sysctl(key))
+        linux_facts::sysctl(key)
     }
 
     fn set_sysctl(&mut self, key: &str, value: &str) -> Result<()> {
@@ -161,12 +165,16 @@ impl LinuxPlatform for LinuxHost {
     }
 
     fn module_loaded(&mut self, name: &str) -> Result<bool> {
-        if Path::new("/sys/module").join(name.replace('-', "_")).is_dir() {
+        let loaded = Path::new("/sys/module").join(name.replace('-', "_"));
+        let looked = loaded.try_exists().map_err(|error| {
+            PlatformError::new(format!("look for the kernel module {name}"), linux_files::describe(&error))
+        });
+        if looked? {
             return Ok(true);
         }
-        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let builtin = fs::read_to_string(format!("/lib/modules/{}/modules.builtin", release.trim()));
-        Ok(builtin.is_ok_and(|list| is_built_in(name, &list)))
+        let release = linux_facts::sysctl("kernel.osrelease")?.unwrap_or_default();
+        let builtin = linux_facts::read_if_there(&format!("/lib/modules/{release}/modules.builtin"))?;
+        Ok(builtin.is_some_and(|list| is_built_in(name, &list)))
     }
 
     fn load_module(&mut self, name: &str) -> Result<()> {
@@ -192,8 +200,13 @@ impl LinuxPlatform for LinuxHost {
     fn replacing_drop_ins(&mut self, name: &str) -> Result<Vec<HostPath>> {
         let arguments = ["show", &service(name), "--property=DropInPaths", "--value"];
         let paths = program::succeed(&format!("look at the service {name}"), "systemctl", &arguments)?;
-        let replaces = |path: &&str| fs::read_to_string(path).is_ok_and(|text| replaces_command(&text));
-        Ok(paths.split_whitespace().filter(replaces).filter_map(|path| HostPath::new(path).ok()).collect())
+        let mut replacing = Vec::new();
+        for path in paths.split_whitespace() {
+            if linux_facts::read_if_there(path)?.is_some_and(|text| replaces_command(&text)) {
+                replacing.extend(HostPath::new(path).ok());
+            }
+        }
+        Ok(replacing)
     }
 
     fn reload_units(&mut self) -> Result<()> {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use k8swin_protocol::facts::{CommonFacts, Containerd, Docker, DockerNetwork, LinuxFacts};
 
-use super::{PlatformError, Result, linux_network, program};
+use super::{PlatformError, Result, linux_files, linux_network, program};
 
 /// The settings that matter to us.
 const SYSCTLS: [&str; 4] = [
@@ -45,7 +46,12 @@ pub(super) fn gather(now_ms: i64) -> Result<LinuxFacts> {
     let release = read("/etc/os-release")?;
     let memory = read("/proc/meminfo")?;
     let uid = effective_user(&read("/proc/self/status")?);
-    let sysctl = |key: &&str| Some(((*key).to_owned(), sysctl(key)?));
+    let mut sysctls = BTreeMap::new();
+    for key in SYSCTLS {
+        if let Some(value) = sysctl(key)? {
+            sysctls.insert(key.to_owned(), value);
+        }
+    }
     Ok(LinuxFacts {
         common: CommonFacts {
             hostname: read("/proc/sys/kernel/hostname")?.trim().to_lowercase(),
@@ -72,15 +78,23 @@ pub(super) fn gather(now_ms: i64) -> Result<LinuxFacts> {
         cni_configurations: names(CNI_CONFIGURATIONS),
         clock_synchronised: clock_synchronised()?,
         swap_bytes: kilobytes(&memory, "SwapTotal"),
-        sysctls: SYSCTLS.iter().filter_map(sysctl).collect(),
+        sysctls,
         programs: PROGRAMS.iter().filter(|name| is_installed(name)).map(|name| (*name).to_owned()).collect(),
     })
 }
 
 /// A kernel setting, if the kernel has it.
-pub(super) fn sysctl(key: &str) -> Option<String> {
-    let value = fs::read_to_string(sysctl_file(key)).ok()?;
-    Some(value.trim_end().to_owned())
+pub(super) fn sysctl(key: &str) -> Result<Option<String>> {
+    Ok(read_if_there(&sysctl_file(key))?.map(|value| value.trim_end().to_owned()))
+}
+
+/// A file; none where there is none. One that cannot be read is no absent one: what was there before would be lost.
+pub(super) fn read_if_there(path: &str) -> Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(PlatformError::new(format!("read {path}"), linux_files::describe(&error))),
+    }
 }
 
 /// The file of a kernel setting.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use k8swin_protocol::digest::Hasher;
@@ -116,14 +116,24 @@ pub(super) fn set_permissions(path: &HostPath, permissions: &Permissions) -> Res
     protect(Path::new(path.as_str()), permissions).map_err(failed("set the permissions of", path))
 }
 
-/// Removes a file, and what a killed agent left beside it.
-pub(super) fn remove_file(path: &HostPath) -> Result<()> {
-    let target = Path::new(path.as_str());
-    remove_if_there(&temporary_of(target)).and_then(|()| fs::remove_file(target)).map_err(failed("remove", path))
+/// Removes what a killed agent left beside a file.
+pub(super) fn discard_unfinished(path: &HostPath) -> Result<()> {
+    remove_if_there(&temporary_of(Path::new(path.as_str()))).map_err(failed("remove", path))
 }
 
+pub(super) fn remove_file(path: &HostPath) -> Result<()> {
+    fs::remove_file(path.as_str()).map_err(failed("remove", path))
+}
+
+/// The folder is never open to more than it is to be, also when what follows its making fails.
 pub(super) fn create_directory(path: &HostPath, permissions: &Permissions) -> Result<()> {
-    fs::create_dir(path.as_str())
+    let mode = match permissions {
+        Permissions::Unix { mode, .. } => *mode,
+        Permissions::Acl(_) => 0o700,
+    };
+    fs::DirBuilder::new()
+        .mode(mode)
+        .create(path.as_str())
         .and_then(|()| protect(Path::new(path.as_str()), permissions))
         .map_err(failed("create", path))
 }
@@ -141,7 +151,7 @@ pub(super) fn remove_directory(path: &HostPath) -> Result<()> {
 
 /// The kubelet mounts volumes below its folder: those are unmounted first, so that their content stays.
 pub(super) fn remove_tree(path: &HostPath) -> Result<()> {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mounts = fs::read_to_string("/proc/self/mounts").map_err(failed("look for mounts below", path))?;
     for mount in mounts_below(&mounts, path.as_str()) {
         program::succeed(&format!("unmount {mount}"), "umount", &[&mount])?;
     }
@@ -172,7 +182,7 @@ fn is_temporary(name: &str) -> bool {
 
 fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Err(error),
         _ => Ok(()),
     }
 }
@@ -271,6 +281,10 @@ mod tests {
         fs::write(below("pki/.sa.key.k8swin").as_str(), "half a").unwrap();
         write(&below("pki/sa.pub"), b"x", &own(0o600, folder.path())).unwrap();
         assert_eq!(list(&below("pki")).unwrap(), ["sa.pub"]);
+        discard_unfinished(&below("pki/ca.key")).unwrap();
+        discard_unfinished(&below("pki/ca.key")).unwrap();
+        discard_unfinished(&below("pki/sa.pub/no-folder")).unwrap();
+        assert_eq!(stat(&below("pki/.ca.key.k8swin")).unwrap(), None);
         remove_file(&below("pki/sa.pub")).unwrap();
         assert_eq!(list(&below("pki")).unwrap(), [""; 0]);
         remove_directory(&below("pki")).unwrap();

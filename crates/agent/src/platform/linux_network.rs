@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
 use ipnet::Ipv4Net;
 use k8swin_protocol::facts::{Adapter, Listener, RouteEntry};
 
-use super::{PlatformError, Result, program};
+use super::{PlatformError, Result, linux_files, program};
 
 /// Flags of `/proc/net/route`.
 const UP: u32 = 0x1;
@@ -22,9 +23,10 @@ pub(super) fn adapters() -> Result<Vec<Adapter>> {
     let text = program::succeed(attempted, "ip", &["-o", "-4", "address", "show"])?;
     let addresses = parse_addresses(&text);
     let folder = Path::new("/sys/class/net");
-    let entries = fs::read_dir(folder).map_err(|error| PlatformError::new(attempted, error.to_string()))?;
+    let failed = |error: io::Error| PlatformError::new(attempted, linux_files::describe(&error));
     let mut adapters = Vec::new();
-    for entry in entries.filter_map(std::result::Result::ok) {
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let read = |file: &str| fs::read_to_string(entry.path().join(file)).unwrap_or_default().trim().to_owned();
         if name == "lo" || !entry.path().is_dir() {

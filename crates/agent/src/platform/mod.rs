@@ -157,6 +157,15 @@ pub trait Platform {
     /// When the system refuses it.
     fn set_permissions(&mut self, path: &HostPath, permissions: &Permissions) -> Result<()>;
 
+    /// Removes what an agent that was killed while it wrote this file left beside it. Simulated hosts write at once.
+    ///
+    /// # Errors
+    /// When the system refuses it.
+    fn discard_unfinished(&mut self, path: &HostPath) -> Result<()> {
+        let _ = path;
+        Ok(())
+    }
+
     /// Removes a file.
     ///
     /// # Errors

@@ -106,12 +106,15 @@ impl<'a> Run<'a> {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| self.failed(&error))?;
-        if let Some(mut stdin) = child.stdin.take() {
-            let input = self.input.to_vec();
-            // A program that ends without reading says why on its standard error.
-            thread::spawn(move || drop(stdin.write_all(&input)));
-        }
-        let (stdout, stderr) = (gather(child.stdout.take()), gather(child.stderr.take()));
+        let (stdout, stderr) = match self.attend(&mut child) {
+            Ok(outputs) => outputs,
+            Err(error) => {
+                // Nobody would hear what it says.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(self.failed(&error));
+            }
+        };
         let deadline = Instant::now() + self.time_limit;
         let output = (await_output(&stdout, deadline), await_output(&stderr, deadline));
         let status = await_end(&mut child, deadline).map_err(|error| self.failed(&error))?;
@@ -122,6 +125,16 @@ impl<'a> Run<'a> {
             return Ok(Outcome::TimedOut);
         };
         Ok(Outcome::Finished(Finished { code: status.code(), stdout, stderr }))
+    }
+
+    /// Gives the program its input, and takes its output, on threads of their own.
+    fn attend(&self, child: &mut Child) -> io::Result<(Receiver<String>, Receiver<String>)> {
+        if let Some(mut stdin) = child.stdin.take() {
+            let input = self.input.to_vec();
+            // A program that ends without reading says why on its standard error.
+            thread::Builder::new().spawn(move || drop(stdin.write_all(&input)))?;
+        }
+        Ok((gather(child.stdout.take())?, gather(child.stderr.take())?))
     }
 
     fn failed(&self, error: &io::Error) -> PlatformError {
@@ -150,9 +163,9 @@ pub(super) fn succeed(attempted: &str, program: &str, arguments: &[&str]) -> Res
 }
 
 /// Reads to the end on a thread of its own. A program that leaves a child with its output behind keeps the thread, not us.
-fn gather(source: Option<impl Read + Send + 'static>) -> Receiver<String> {
+fn gather(source: Option<impl Read + Send + 'static>) -> io::Result<Receiver<String>> {
     let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
+    thread::Builder::new().spawn(move || {
         let mut bytes = Vec::new();
         if let Some(mut source) = source {
             // What was read before an error is all there is.
@@ -160,8 +173,8 @@ fn gather(source: Option<impl Read + Send + 'static>) -> Receiver<String> {
         }
         // Nobody waits any more when the time was up.
         let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
-    });
-    receiver
+    })?;
+    Ok(receiver)
 }
 
 fn await_output(receiver: &Receiver<String>, deadline: Instant) -> Option<String> {

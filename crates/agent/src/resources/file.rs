@@ -74,6 +74,7 @@ pub(super) fn capture(path: &HostPath, host: &mut (impl Platform + ?Sized)) -> R
 
 /// Restores what lay at `path`.
 pub(super) fn restore(path: &HostPath, host: &mut (impl Platform + ?Sized), prior: &FilePrior) -> Result<()> {
+    host.discard_unfinished(path)?;
     let stat = host.stat(path)?;
     match (prior, stat) {
         (FilePrior::Absent, None) => Ok(()),

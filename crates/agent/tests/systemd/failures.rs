@@ -94,6 +94,36 @@ fn what_an_administrator_did_to_a_service_is_seen() {
 }
 
 #[test]
+fn a_masked_service_is_left_alone() {
+    let Some(host) = Host::boot() else { return };
+    let resources = [service("demo", "/bin/sleep infinity")];
+    host.run(&["systemctl", "mask", "demo"]);
+    let before = host.state();
+    let mut session = Session::open(&host);
+    assert_eq!(session.drift(&resources), ["unit:demo: is masked, so that it cannot be started"]);
+    let failure = session.apply(&resources).unwrap_err();
+    assert_eq!(
+        (failure.attempted.as_str(), failure.answer.as_str()),
+        ("start demo", "the service is masked: an administrator forbade to start it")
+    );
+    let hint = "systemctl unmask demo on the host allows it again; then run this again";
+    assert_eq!(failure.hint.as_deref(), Some(hint));
+    assert_eq!(host.state(), before);
+    host.run(&["systemctl", "unmask", "demo"]);
+    session.apply(&resources).unwrap();
+    assert_eq!(session.drift(&resources), [""; 0]);
+    // Masked while it is ours: what the administrator wants now stays, also after a reset.
+    host.run(&["systemctl", "stop", "demo"]);
+    host.run(&["systemctl", "disable", "demo"]);
+    host.run(&["rm", "/etc/systemd/system/demo.service"]);
+    host.run(&["systemctl", "mask", "demo"]);
+    assert_eq!(session.apply(&resources).unwrap_err().hint.as_deref(), Some(hint));
+    session.reset().unwrap();
+    session.bye();
+    assert_eq!(host.state(), before);
+}
+
+#[test]
 fn a_full_disk_is_said_and_leaves_no_halves() {
     let Some(host) = Host::boot() else { return };
     host.run(&["mkdir", "-p", "/srv/small", "/var/lib/k8swin"]);

@@ -5,8 +5,6 @@
 //! something are all tried; those that only read are sampled. Calls are counted from the agent's greeting on.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::fs::File;
 use std::io::Write as _;
 use std::process::Stdio;
 
@@ -14,6 +12,7 @@ use k8swin_protocol::resource::{CheckOutcome, LinuxResource, Phase};
 use k8swin_protocol::wire::{self, FromAgent, Request, ResourceResult, Response, ToAgent};
 
 use crate::host::Host;
+use crate::kinds::KUBECTL;
 use crate::resources::*;
 use crate::session::{self, planned};
 
@@ -23,8 +22,9 @@ const CHANGING: &str = "?write,?pwrite64,?open,?openat,?rename,?renameat,?rename
                         ?linkat,?symlink,?symlinkat,?sendfile,?copy_file_range,?splice,?flock,?connect,?sendto,?sendmsg,\
                         ?socket,?socketpair,?clone,?clone3,?vfork,?execve,?pipe2,?kill,?umount2";
 
-/// Calls that only look: a sample of them is tried.
-const READING: &str = "?read,?pread64,?stat,?lstat,?statx,?newfstatat,?fstat,?readlink,?getdents64,?lseek,?close,?fcntl,\
+/// Calls that only look: a sample of them is tried. Not `close`, which never leaves a file open on Linux, whatever it
+/// returns.
+const READING: &str = "?read,?pread64,?stat,?lstat,?statx,?newfstatat,?fstat,?readlink,?getdents64,?lseek,?fcntl,\
                        ?poll,?ppoll,?wait4,?waitid,?dup,?dup2";
 
 /// How many of the reading calls of one name are tried.
@@ -109,7 +109,7 @@ impl<'a> Sweep<'a> {
         std::io::Seek::rewind(&mut input).unwrap();
         let mut words: Vec<&str> = before.iter().map(String::as_str).collect();
         words.extend([self.host.agent.as_str(), "serve"]);
-        let output = self.host.command(&words).stdin(Stdio::from(File::from(input))).output().unwrap();
+        let output = self.host.command(&words).stdin(Stdio::from(input)).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         // An agent that was killed may have ended in the middle of a line.
         (text.lines().filter_map(|line| wire::decode(line.as_bytes()).ok()).collect(), output.status.success())
@@ -135,7 +135,7 @@ impl<'a> Sweep<'a> {
     }
 
     fn traced(&self, words: Vec<String>, requests: Vec<Request>) -> String {
-        let strace = ["strace", "-qq", "-o", TRACE, "-e", "signal=none"].map(str::to_owned);
+        let strace = ["strace", "-q", "-o", TRACE].map(str::to_owned);
         self.run(&[strace.to_vec(), words].concat(), requests);
         self.host.run(&["cat", TRACE])
     }
@@ -193,21 +193,23 @@ impl<'a> Sweep<'a> {
     fn applies(&self, part: usize, every: usize) {
         let apply = self.apply();
         let injections = self.injections(&apply);
-        let mut disturbed = 0;
+        let mut missed = 0;
         let tried: Vec<_> = injections.iter().skip(part).step_by(every).collect();
         for (number, injection) in tried.iter().enumerate() {
             let context = format!("{:?} while applying", injection);
             let trace = self.traced(injection.words(), apply.clone());
-            disturbed += usize::from(trace.contains("(INJECTED)") || trace.contains("killed by SIGKILL"));
+            let happened = trace.contains("(INJECTED)") || trace.contains("killed by SIGKILL");
+            // The programs that a run starts make few of the calls that are tried in them.
+            missed += usize::from(!happened && !injection.programs);
+            let mut next = Self::reset();
             if !matches!(injection.trouble, Trouble::Killed) || number % 4 < 2 {
-                let again = self.apply().into_iter().chain([self.check()]).collect();
-                self.run_well(again, &context);
+                next.splice(0..0, self.apply().into_iter().chain([self.check()]));
             }
-            self.run_well(Self::reset(), &context);
+            self.run_well(next, &context);
             self.as_found(&context);
         }
-        println!("apply: {} of {} calls tried, {disturbed} disturbed", tried.len(), injections.len());
-        assert!(disturbed * 2 > tried.len(), "most of it must happen");
+        println!("apply: {} of {} troubles tried, {missed} of them did not happen", tried.len(), injections.len());
+        assert!(missed * 10 <= tried.len(), "the calls of a run are nearly the same each time");
     }
 
     /// Trouble at each call of a removal, of which every `every`th is tried: then a removal succeeds.
@@ -228,7 +230,7 @@ impl<'a> Sweep<'a> {
             self.run_well(Self::reset(), &context);
             self.as_found(&context);
         }
-        println!("remove: {} of {} calls tried", tried.len(), injections.len());
+        println!("remove: {} of {} troubles tried", tried.len(), injections.len());
     }
 }
 
@@ -236,13 +238,11 @@ impl<'a> Sweep<'a> {
 fn state(host: &Host) -> String {
     let script = "find /etc /opt /var/lib /run/k8swin-kubectl -not -path '/var/lib/systemd/*' -not -path '/var/lib/dpkg/*' \
                   -printf '%p %M %U:%G %l %s\\n' 2>/dev/null | sed 's/ 4096$//' | sort; \
-                  find /etc /var/tmp/node.json -type f -exec sha256sum {} + 2>/dev/null | sort -k2; \
+                  find /etc/cni /etc/demo /etc/kubernetes /etc/modules-load.d /etc/sysctl.d /etc/systemd/system /var/tmp \
+                  -type f -exec sha256sum {} + 2>/dev/null | sort -k2; \
                   cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/all/rp_filter; ip -4 route; \
-                  iptables -w -S FORWARD; systemctl list-units --all --plain --no-legend 'demo*'; \
-                  systemctl is-enabled demo 2>&1; true";
-    let mut text = host.run(&["sh", "-c", script]);
-    let _ = writeln!(text);
-    text
+                  iptables -w -S FORWARD; systemctl list-units --all --plain --no-legend 'demo*'";
+    host.run(&["sh", "-c", script])
 }
 
 fn difference(before: &str, after: &str) -> String {
@@ -289,7 +289,31 @@ fn routes_and_rules() {
     });
 }
 
+/// A service is watched for two seconds after its start, so that several hosts share the work.
 #[test]
 fn services() {
-    sweep(&[service("demo", "/bin/sleep infinity")], &[], |_| {});
+    const HOSTS: usize = 5;
+    let resources = [service("demo", "/bin/sleep infinity")];
+    let part = |part: usize| {
+        let Some(host) = Host::boot() else { return };
+        let sweep = Sweep::new(&host, &resources, &[]);
+        sweep.applies(part, HOSTS);
+        sweep.removals(part, HOSTS);
+    };
+    std::thread::scope(|scope| {
+        for number in 0..HOSTS {
+            scope.spawn(move || part(number));
+        }
+    });
+}
+
+/// The Node object is written by kubectl, for which a stand-in is there.
+#[test]
+fn node_objects() {
+    let kubectl = |host: &Host| {
+        host.write("/opt/k8swin/bin/kubectl", KUBECTL);
+        host.write("/etc/kubernetes/admin.conf", "stands in for a kubeconfig\n");
+        host.run(&["chmod", "755", "/opt/k8swin/bin/kubectl"]);
+    };
+    sweep(&[node()], &[], kubectl);
 }

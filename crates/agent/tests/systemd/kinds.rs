@@ -12,16 +12,25 @@ use crate::resources::*;
 use crate::session::Session;
 
 /// Stands in for kubectl, with the Node object in a file: no API server runs on the host.
-const KUBECTL: &str = r#"#!/bin/sh
+pub(crate) const KUBECTL: &str = r#"#!/bin/sh
 set -eu
 object=/var/tmp/node.json
 [ "$1" = --kubeconfig=/etc/kubernetes/admin.conf ] || exit 9
 shift
 case "$1 $2" in
 'get --raw') [ -f $object ] && cat $object || { echo 'Error from server (NotFound): nodes "lin01" not found' >&2; exit 1; } ;;
-'create --validate=false') cat > $object; cat $object ;;
+'create --validate=false') cat > $object.new; [ -s $object.new ] || exit 1; mv $object.new $object; cat $object ;;
 'delete node') rm $object; echo 'node "lin01" deleted' ;;
 *) echo "unknown: $*" >&2; exit 9 ;;
+esac
+"#;
+
+/// Stands in for containerd, of which facts ask two things.
+const CONTAINERD: &str = r#"#!/bin/sh
+case "$*" in
+--version) echo 'containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+b1' ;;
+'config dump') printf '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]\n  SystemdCgroup = true\n' ;;
+*) exit 9 ;;
 esac
 "#;
 
@@ -66,6 +75,11 @@ fn facts_are_those_of_the_host() {
     ]);
     host.write("/etc/systemd/system/demo.service", "[Service]\nExecStart=/bin/true\n");
     host.run(&["systemctl", "start", "demo.socket"]);
+    for path in ["/opt/cni/bin/bridge", "/usr/lib/cni/loopback", "/usr/lib/cni/dhcp", "/etc/cni/net.d/10-mine.conf"] {
+        host.write(path, "stands in for it\n");
+    }
+    host.write("/usr/local/bin/containerd", CONTAINERD);
+    host.run(&["chmod", "755", "/usr/local/bin/containerd"]);
     let mut session = Session::open(&host);
     let Ok(Response::Facts(facts)) = session.ask(Request::Facts) else { panic!("no facts") };
     session.bye();
@@ -84,6 +98,14 @@ fn facts_are_those_of_the_host() {
         common.listeners.iter().map(|listener| (listener.port, listener.program.as_str())).collect();
     assert_eq!(listeners, [(22, "sshd"), (7777, "systemd")]);
     assert_eq!((facts.distribution.as_str(), facts.systemd, facts.docker), ("debian", true, None));
+    let containerd = facts.containerd.expect("containerd is there");
+    assert_eq!((containerd.version.as_str(), containerd.running), ("1.6.20~ds1", false));
+    assert_eq!(containerd.cgroup_driver, "systemd");
+    assert_eq!(facts.cni_plugins, ["bridge", "loopback"]);
+    assert_eq!(facts.cni_configurations, ["10-mine.conf"]);
+    let clock = host.run(&["timedatectl", "show", "--property=NTPSynchronized", "--value"]);
+    assert_eq!(facts.clock_synchronised, Some(clock.trim() == "yes"));
+    assert_eq!(facts.swap_bytes > 0, host.run(&["cat", "/proc/swaps"]).lines().count() > 1);
     let release = host.run(&["cat", "/etc/os-release"]);
     assert!(release.contains(&format!("VERSION_ID=\"{}\"", facts.distribution_version)), "{release}");
     assert_eq!(facts.kernel, host.run(&["uname", "-r"]).trim());

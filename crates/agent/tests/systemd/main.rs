@@ -5,6 +5,8 @@
 #![cfg(target_os = "linux")]
 
 #[cfg(test)]
+mod accounts;
+#[cfg(test)]
 mod boot;
 #[cfg(test)]
 mod failures;

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// What a host has beyond Debian's smallest system.
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,iproute2,iptables,kmod,procps,openssh-server,strace,sudo";
@@ -13,6 +14,13 @@ const RECIPE: u32 = 2;
 
 /// The programs that a booted host is made with.
 const PROGRAMS: [&str; 6] = ["debootstrap", "systemd-nspawn", "nsenter", "unshare", "setpriv", "ip"];
+
+/// All that a host needs of this machine, with a program that ends at once in the place of its init system.
+const PROBE: &str = "set -eu; mount -t tmpfs tmpfs /run; mkdir /run/upper /run/work /run/root; \
+                     mount -t overlay -o \"lowerdir=$0,upperdir=/run/upper,workdir=/run/work\" overlay /run/root; \
+                     ip link add eth0 type veth peer name router; \
+                     exec systemd-nspawn --quiet --register=no --keep-unit --console=pipe --directory=/run/root \
+                     --network-namespace-path=/proc/self/ns/net --capability=CAP_NET_ADMIN,CAP_SYS_MODULE /bin/true";
 
 /// Where the cached files and the hosts of running tests lie.
 pub(crate) fn cache() -> PathBuf {
@@ -46,7 +54,24 @@ pub(crate) fn rootfs() -> Result<PathBuf, String> {
     if !folder.is_dir() {
         make(&mirror, &release, &folder)?;
     }
+    probe(&folder)?;
     Ok(folder)
+}
+
+/// Whether this machine lets a host be started at all: inside some containers it does not.
+fn probe(folder: &Path) -> Result<(), String> {
+    static PROBED: OnceLock<Result<(), String>> = OnceLock::new();
+    let start = || {
+        let output = Command::new("unshare")
+            .args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", PROBE])
+            .arg(folder)
+            .output()
+            .map_err(|error| format!("cannot run unshare: {error}"))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let why = || format!("this machine cannot start hosts: {}", said.trim().lines().last().unwrap_or_default());
+        output.status.success().then_some(()).ok_or_else(why)
+    };
+    PROBED.get_or_init(start).clone()
 }
 
 fn make(mirror: &str, release: &str, folder: &Path) -> Result<(), String> {
@@ -62,7 +87,8 @@ fn make(mirror: &str, release: &str, folder: &Path) -> Result<(), String> {
         .output()
         .map_err(|error| format!("cannot run debootstrap: {error}"))?;
     if !output.status.success() {
-        return Err(format!("debootstrap failed: {}", String::from_utf8_lossy(&output.stdout)));
+        let said = String::from_utf8_lossy(&output.stdout);
+        return Err(format!("debootstrap failed: {}", said.trim().lines().last().unwrap_or_default()));
     }
     let finish = || -> io::Result<()> {
         for name in ["etc/hostname", "var/lib/dbus/machine-id"] {

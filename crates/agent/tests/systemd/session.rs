@@ -28,8 +28,13 @@ pub(crate) struct Session {
 impl Session {
     /// Starts the agent and reads its greeting.
     pub(crate) fn open(host: &Host) -> Self {
-        let mut child =
-            host.command(&[host.agent.as_str(), "serve"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        Self::start(host, &[host.agent.to_string(), "serve".to_owned()])
+    }
+
+    /// Starts the agent with these words and reads its greeting.
+    pub(crate) fn start(host: &Host, words: &[String]) -> Self {
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        let mut child = host.command(&words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
         let mut session = Self { child, input, output, requests: 0 };
         match session.read() {

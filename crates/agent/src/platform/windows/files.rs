@@ -89,6 +89,19 @@ pub(super) fn set_permissions(path: &HostPath, permissions: &Permissions) -> Res
     access::set(path, directory, permissions)
 }
 
+/// Removes what a killed agent left beside a file.
+pub(super) fn discard_unfinished(path: &HostPath) -> Result<()> {
+    match fs::remove_file(temporary_of(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// The file that is filled before it takes the place of another.
+fn temporary_of(path: &HostPath) -> String {
+    format!("{path}.k8swin")
+}
+
 pub(super) fn remove(path: &HostPath) -> Result<()> {
     // What removes a link depends on whether it is one to a folder.
     let directory_link = look(path)?.is_some_and(|metadata| {
@@ -123,7 +136,7 @@ pub(super) fn list(path: &HostPath) -> Result<Vec<String>> {
 
 /// Writes beside `path`, then renames over it: whoever reads sees the old file or the new one.
 fn replace(path: &HostPath, permissions: &Permissions, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
-    let temporary = HostPath::new(format!("{path}.k8swin"))
+    let temporary = HostPath::new(temporary_of(path))
         .map_err(|error| PlatformError::new(format!("write {path}"), error.to_string()))?;
     // What a killed run left. A failure shows in the next step.
     let _ = fs::remove_file(temporary.as_str());

@@ -126,6 +126,10 @@ impl Platform for WindowsHost {
         files::set_permissions(path, permissions)
     }
 
+    fn discard_unfinished(&mut self, path: &HostPath) -> Result<()> {
+        files::discard_unfinished(path)
+    }
+
     fn remove_file(&mut self, path: &HostPath) -> Result<()> {
         files::remove(path)
     }
