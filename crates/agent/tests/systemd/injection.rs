@@ -2,7 +2,7 @@
 //! all can be taken back.
 //!
 //! The real agent works under strace, which fails one call after the other or ends the agent there. The calls that change
-//! something are all tried; those that only read are sampled. Calls are counted from the agent's greeting on.
+//! something are all tried; deaths, and those that only read, are sampled. Calls are counted from the agent's greeting on.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -164,8 +164,10 @@ impl<'a> Sweep<'a> {
             for (call, (start, end)) in self.calls(set, requests.to_vec()) {
                 let step = (end - start).div_ceil(sample).max(1);
                 for number in (start + 1..=end).step_by(step) {
-                    let error = Trouble::Error(if number % 2 == 0 { "EIO" } else { "ENOSPC" });
-                    for trouble in [error, Trouble::Killed] {
+                    let error = Trouble::Error(if number % 3 == 0 { "ENOSPC" } else { "EIO" });
+                    // A death before a call is one after the call before: every other one is enough.
+                    let death = (number % 2 == 0).then_some(Trouble::Killed);
+                    for trouble in [error].into_iter().chain(death) {
                         injections.push(Injection { call: call.clone(), number, trouble, programs: false });
                     }
                 }
