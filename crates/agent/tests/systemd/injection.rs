@@ -291,7 +291,8 @@ fn routes_and_rules() {
     });
 }
 
-/// A service is watched for two seconds after its start, so that several hosts share the work.
+/// A service is watched for two seconds after its start, so that several hosts share the work, and every other trouble is
+/// tried.
 #[test]
 fn services() {
     const HOSTS: usize = 5;
@@ -299,8 +300,8 @@ fn services() {
     let part = |part: usize| {
         let Some(host) = Host::boot() else { return };
         let sweep = Sweep::new(&host, &resources, &[]);
-        sweep.applies(part, HOSTS);
-        sweep.removals(part, HOSTS);
+        sweep.applies(2 * part, 2 * HOSTS);
+        sweep.removals(2 * part, 2 * HOSTS);
     };
     std::thread::scope(|scope| {
         for number in 0..HOSTS {
