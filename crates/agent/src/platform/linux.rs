@@ -11,8 +11,8 @@ use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
 use super::{
     Activity, Executable, ForwardDirection, ForwardRule, KubeOperation, KubeOutcome, LinuxPlatform, Permissions,
-    Platform, PlatformError, Result, Stat, SystemRoute, UnitState, Unloaded, linux_facts, linux_files, linux_kube,
-    linux_network, program,
+    Platform, PlatformError, Result, Stat, SystemRoute, UnitState, Unloaded, files, linux_facts, linux_files,
+    linux_kube, linux_network, program,
 };
 
 /// How many lines of the journal stand in an error.
@@ -68,11 +68,11 @@ impl Platform for LinuxHost {
     }
 
     fn read_file(&mut self, path: &HostPath) -> Result<SecretBytes> {
-        linux_files::read(path)
+        files::read(path)
     }
 
     fn hash_file(&mut self, path: &HostPath) -> Result<Sha256> {
-        linux_files::hash(path)
+        files::hash(path)
     }
 
     fn write_file(&mut self, path: &HostPath, bytes: &[u8], permissions: &Permissions) -> Result<()> {
@@ -119,10 +119,7 @@ impl Platform for LinuxHost {
         if let Some(own) = &self.own {
             return Ok(own.clone());
         }
-        let unknown = |answer: String| PlatformError::new("find the agent's own program", answer);
-        let path = std::env::current_exe().map_err(|error| unknown(error.to_string()))?;
-        let path = HostPath::new(path.to_string_lossy()).map_err(|error| unknown(error.to_string()))?;
-        let own = Executable { sha256: linux_files::hash(&path)?, path };
+        let own = files::own_executable()?;
         self.own = Some(own.clone());
         Ok(own)
     }
@@ -143,7 +140,7 @@ impl LinuxPlatform for LinuxHost {
 
     fn set_sysctl(&mut self, key: &str, value: &str) -> Result<()> {
         fs::write(linux_facts::sysctl_file(key), value)
-            .map_err(|error| PlatformError::new(format!("set {key} to {value}"), linux_files::describe(&error)))
+            .map_err(|error| PlatformError::new(format!("set {key} to {value}"), files::describe(&error)))
     }
 
     fn module_loaded(&mut self, name: &str) -> Result<bool> {

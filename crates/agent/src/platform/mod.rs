@@ -6,12 +6,13 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
 use k8swin_protocol::facts::{Adapter, RouteEntry};
 use k8swin_protocol::resource::{FeatureName, FirewallRule, PauseImage, TransparentNetwork};
 use k8swin_protocol::wire::Failure;
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
+#[cfg(any(target_os = "linux", windows))]
+mod files;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
@@ -29,9 +30,9 @@ mod types;
 pub(crate) mod windows;
 
 pub use types::{
-    AccessList, Activity, DockerNetworkState, Executable, FeatureState, FileKind, ForwardDirection, ForwardRule, Image,
-    InstalledService, KubeOperation, KubeOutcome, Permissions, ServiceDefinition, ServiceImage, StartMode, Stat,
-    SystemRoute, UnitState, Unloaded,
+    AccessList, Activity, Addressing, DockerNetworkState, Executable, FeatureState, FileKind, ForwardDirection,
+    ForwardRule, Image, InstalledRule, InstalledService, KubeOperation, KubeOutcome, Permissions, ServiceDefinition,
+    ServiceImage, StartMode, Stat, SystemRoute, UnitState, Unloaded,
 };
 
 /// The result of a platform call.
@@ -343,11 +344,17 @@ pub trait WindowsPlatform: Platform {
     /// When it cannot be told.
     fn network_adapter(&mut self, network: &str) -> Result<Option<String>>;
 
-    /// Gives an adapter exactly these static addresses; none means that it asks DHCP.
+    /// How an adapter gets its addresses; `None` when there is no such adapter.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    fn addressing(&mut self, adapter: &str) -> Result<Option<Addressing>>;
+
+    /// Sets how an adapter gets its addresses, now and at boot.
     ///
     /// # Errors
     /// When the adapter is absent or Windows refuses it.
-    fn set_addresses(&mut self, adapter: &str, addresses: &[Ipv4Net]) -> Result<()>;
+    fn set_addressing(&mut self, adapter: &str, addressing: &Addressing) -> Result<()>;
 
     /// Whether IPv4 forwarding is on for an adapter.
     ///
@@ -373,7 +380,7 @@ pub trait WindowsPlatform: Platform {
     /// When the role is absent or Windows refuses it.
     fn set_lan_router(&mut self, on: bool) -> Result<()>;
 
-    /// Whether an internal Hyper-V switch is there.
+    /// Whether an internal Hyper-V switch is there. Without the Hyper-V role there is none.
     ///
     /// # Errors
     /// When it cannot be told.
@@ -395,7 +402,7 @@ pub trait WindowsPlatform: Platform {
     ///
     /// # Errors
     /// When it cannot be told.
-    fn firewall_rule(&mut self, name: &str) -> Result<Option<FirewallRule>>;
+    fn firewall_rule(&mut self, name: &str) -> Result<Option<InstalledRule>>;
 
     /// Creates an inbound firewall rule that allows, for all profiles, or replaces the one of that name.
     ///
@@ -403,7 +410,7 @@ pub trait WindowsPlatform: Platform {
     /// When Windows refuses it.
     fn put_firewall_rule(&mut self, rule: &FirewallRule) -> Result<()>;
 
-    /// Removes an inbound firewall rule.
+    /// Removes the inbound firewall rules of a name.
     ///
     /// # Errors
     /// When Windows refuses it.

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::mem::size_of;
 use std::os::windows::io::{AsRawHandle as _, FromRawHandle as _, OwnedHandle};
+use std::path::PathBuf;
 use std::ptr::null_mut;
 
 use windows_registry::LOCAL_MACHINE;
@@ -24,8 +25,8 @@ use windows_sys::Win32::System::Shutdown::{
     SHUTDOWN_FORCE_OTHERS, SHUTDOWN_FORCE_SELF, SHUTDOWN_RESTART,
 };
 use windows_sys::Win32::System::SystemInformation::{
-    ComputerNamePhysicalDnsHostname, GetComputerNameExW, GetSystemFirmwareTable, GlobalMemoryStatusEx, MEMORYSTATUSEX,
-    OSVERSIONINFOW, RSMB,
+    ComputerNamePhysicalDnsHostname, GetComputerNameExW, GetSystemDirectoryW, GetSystemFirmwareTable,
+    GlobalMemoryStatusEx, MEMORYSTATUSEX, OSVERSIONINFOW, RSMB,
 };
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
 use windows_sys::Win32::System::WindowsProgramming::SYSTEM_PROCESS_INFORMATION;
@@ -103,6 +104,16 @@ pub(super) fn machine_id() -> Result<String> {
         .and_then(|key| key.get_string("MachineGuid"))
         .map(|guid| guid.to_lowercase())
         .map_err(|error| PlatformError::new("read the machine's identity", error.to_string()))
+}
+
+/// The folder of Windows' own programs.
+pub(super) fn directory() -> Result<PathBuf> {
+    let mut buffer = [0_u16; 260];
+    // SAFETY: the buffer has the length that is said.
+    match unsafe { GetSystemDirectoryW(buffer.as_mut_ptr(), 260) } {
+        0 => Err(api::last_error("find the folder of Windows' programs")),
+        _ => Ok(PathBuf::from(api::text(&buffer))),
+    }
 }
 
 /// Physical memory in bytes.
