@@ -110,6 +110,14 @@ fn facts(session: &mut Session) -> k8swin_protocol::facts::WindowsFacts {
     assert!(!common.machine_id.is_empty());
     assert!(facts.ui_language.contains('-'));
     assert!(!facts.hyper_v);
+    assert!(facts.pending_reboot.is_empty(), "{:?}", facts.pending_reboot);
+    // Wine's adapters are those of Linux.
+    let forwards = |name: &String| {
+        let setting = std::fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{name}/forwarding"));
+        setting.is_ok_and(|setting| setting.trim() == "1")
+    };
+    let names = common.adapters.iter().map(|adapter| &adapter.name).filter(|name| forwards(name));
+    assert_eq!(facts.forwarding, names.cloned().collect::<Vec<_>>());
     // The same questions in the same boot have the same answers.
     let Facts::Windows(again) = facts_of(session) else { panic!("facts of Linux") };
     assert_eq!(common.boot_id, again.common.boot_id);

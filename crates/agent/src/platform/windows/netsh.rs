@@ -34,15 +34,25 @@ pub(super) fn run(attempted: &str, arguments: &Arguments) -> Result<()> {
 }
 
 /// Waits until the host is as it was asked to be; `difference` says how it is not.
-pub(super) fn confirm(attempted: &str, mut difference: impl FnMut() -> Result<Option<String>>) -> Result<()> {
-    let deadline = Instant::now() + SETTLING;
-    while let Some(difference) = difference()? {
-        if Instant::now() >= deadline {
+pub(super) fn confirm(attempted: &str, difference: impl FnMut() -> Result<Option<String>>) -> Result<()> {
+    match settle(difference)? {
+        None => Ok(()),
+        Some(difference) => {
             let answer = format!("every step succeeded, but it still differs: {difference}");
-            return Err(PlatformError::new(attempted, answer)
-                .with_hint("something else on the host may change it back, or netsh.exe is not the one of Windows"));
+            Err(PlatformError::new(attempted, answer)
+                .with_hint("something else on the host may change it back, or netsh.exe is not the one of Windows"))
+        }
+    }
+}
+
+/// Waits until nothing differs any more, and returns what still does when the time is up.
+pub(super) fn settle(mut difference: impl FnMut() -> Result<Option<String>>) -> Result<Option<String>> {
+    let deadline = Instant::now() + SETTLING;
+    loop {
+        let found = difference()?;
+        if found.is_none() || Instant::now() >= deadline {
+            return Ok(found);
         }
         thread::sleep(POLL);
     }
-    Ok(())
 }

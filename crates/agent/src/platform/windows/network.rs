@@ -11,9 +11,10 @@ use k8swin_protocol::facts::{Adapter, Listener, RouteEntry};
 use windows_sys::Win32::Foundation::{ERROR_BUFFER_OVERFLOW, ERROR_INSUFFICIENT_BUFFER, ERROR_NOT_FOUND};
 use windows_sys::Win32::NetworkManagement::IpHelper::{
     FreeMibTable, GAA_FLAG_SKIP_ANYCAST, GAA_FLAG_SKIP_DNS_SERVER, GAA_FLAG_SKIP_MULTICAST, GetAdaptersAddresses,
-    GetExtendedTcpTable, GetIfEntry2, GetIpForwardTable2, GetIpInterfaceEntry, IF_TYPE_SOFTWARE_LOOPBACK,
-    IP_ADAPTER_ADDRESSES_LH, IP_ADAPTER_DHCP_ENABLED, MIB_IF_ROW2, MIB_IPFORWARD_ROW2, MIB_IPFORWARD_TABLE2,
-    MIB_IPINTERFACE_ROW, MIB_TCP6ROW_OWNER_PID, MIB_TCPROW_OWNER_PID, TCP_TABLE_OWNER_PID_LISTENER,
+    GetExtendedTcpTable, GetIfTable2, GetIpForwardTable2, GetIpInterfaceEntry, IF_TYPE_SOFTWARE_LOOPBACK,
+    IP_ADAPTER_ADDRESSES_LH, IP_ADAPTER_DHCP_ENABLED, MIB_IF_ROW2, MIB_IF_TABLE2, MIB_IPFORWARD_ROW2,
+    MIB_IPFORWARD_TABLE2, MIB_IPINTERFACE_ROW, MIB_TCP6ROW_OWNER_PID, MIB_TCPROW_OWNER_PID,
+    TCP_TABLE_OWNER_PID_LISTENER,
 };
 use windows_sys::Win32::NetworkManagement::Ndis::{IfOperStatusUp, NET_LUID_LH};
 use windows_sys::Win32::Networking::WinSock::{AF_INET, AF_INET6, SOCKADDR_IN};
@@ -21,8 +22,9 @@ use windows_sys::Win32::Networking::WinSock::{AF_INET, AF_INET6, SOCKADDR_IN};
 use super::super::{PlatformError, Result};
 use super::{api, system};
 
-/// The first bit of `InterfaceAndOperStatusFlags`: `HardwareInterface`.
+/// The first two bits of `InterfaceAndOperStatusFlags`: `HardwareInterface` and `FilterInterface`.
 const HARDWARE: u8 = 1;
+const FILTER: u8 = 2;
 
 /// The Windows kernel's own process, which holds the ports of drivers (SMB, HTTP).
 const SYSTEM_PROCESS: u32 = 4;
@@ -33,12 +35,16 @@ pub(super) struct Found {
     /// Windows may number an adapter anew that HNS makes again (facts E): good for the next call only.
     pub(super) index: u32,
     luid: NET_LUID_LH,
+    /// Whether IPv4 is bound to it: not while a switch has it (facts D.3).
+    pub(super) bound: bool,
     /// Whether it asks DHCP for its addresses.
     pub(super) dhcp: bool,
 }
 
-/// All adapters but the loopback one.
+/// All adapters but the loopback one. `GetAdaptersAddresses` has only those to which IPv4 is bound: the pod adapter is not
+/// among them once a switch has taken it, and comes from the list of hardware.
 pub(super) fn found() -> Result<Vec<Found>> {
+    let mut hardware = hardware()?;
     let attempted = "list the network adapters";
     let mut buffer: Vec<u64> = vec![0; 4 << 10];
     loop {
@@ -73,20 +79,21 @@ pub(super) fn found() -> Result<Vec<Found>> {
         }
         // SAFETY: this variant is the one that GetAdaptersAddresses fills.
         let index = unsafe { entry.Anonymous1.Anonymous.IfIndex };
-        // SAFETY: the name lies in the buffer and is ended by a zero.
-        let name = unsafe { api::text_at(entry.FriendlyName) };
-        let mac = entry.PhysicalAddress.iter().take(entry.PhysicalAddressLength as usize);
+        let before = hardware.len();
+        hardware.retain(|found| found.index != index);
         let adapter = Adapter {
-            name,
-            mac: mac.map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join("-"),
+            // SAFETY: the name lies in the buffer and is ended by a zero.
+            name: unsafe { api::text_at(entry.FriendlyName) },
+            mac: mac(&entry.PhysicalAddress, entry.PhysicalAddressLength),
             addresses: addresses(entry),
             up: entry.OperStatus == IfOperStatusUp,
-            physical: physical(index)?,
+            physical: hardware.len() < before,
         };
         // SAFETY: both variants are the same bits.
         let dhcp = unsafe { entry.Anonymous2.Flags } & IP_ADAPTER_DHCP_ENABLED != 0;
-        adapters.push(Found { adapter, index, luid: entry.Luid, dhcp });
+        adapters.push(Found { adapter, index, luid: entry.Luid, bound: true, dhcp });
     }
+    adapters.extend(hardware);
     Ok(adapters)
 }
 
@@ -112,13 +119,40 @@ fn addresses(entry: &IP_ADAPTER_ADDRESSES_LH) -> Vec<Ipv4Net> {
     addresses
 }
 
-/// Whether an adapter is hardware, of the machine or its hypervisor.
-fn physical(index: u32) -> Result<bool> {
-    let mut row = MIB_IF_ROW2 { InterfaceIndex: index, ..Default::default() };
-    // SAFETY: the row is ours and names its interface.
-    let code = unsafe { GetIfEntry2(&raw mut row) };
-    api::succeeded(format!("look at the network adapter {index}"), code)?;
-    Ok(row.InterfaceAndOperStatusFlags._bitfield & HARDWARE != 0)
+/// Adapters that are hardware, of the machine or its hypervisor, whether or not a protocol is bound to them.
+fn hardware() -> Result<Vec<Found>> {
+    let mut table: *mut MIB_IF_TABLE2 = null_mut();
+    // SAFETY: a table is written on success; it is freed below.
+    let code = unsafe { GetIfTable2(&raw mut table) };
+    api::succeeded("list the network interfaces", code)?;
+    // SAFETY: the table has the number of rows that it says, and nothing changes it until it is freed.
+    let rows = unsafe { std::slice::from_raw_parts((&raw const (*table).Table).cast(), (*table).NumEntries as usize) };
+    let hardware = rows.iter().filter(|row: &&MIB_IF_ROW2| {
+        let flags = row.InterfaceAndOperStatusFlags._bitfield;
+        row.Type != IF_TYPE_SOFTWARE_LOOPBACK && flags & (HARDWARE | FILTER) == HARDWARE
+    });
+    let found = hardware.map(|row| Found {
+        adapter: Adapter {
+            name: api::text(&row.Alias),
+            mac: mac(&row.PhysicalAddress, row.PhysicalAddressLength),
+            addresses: Vec::new(),
+            up: row.OperStatus == IfOperStatusUp,
+            physical: true,
+        },
+        index: row.InterfaceIndex,
+        luid: row.InterfaceLuid,
+        bound: false,
+        dhcp: false,
+    });
+    let found = found.collect();
+    // SAFETY: Windows allocated the table, and no row of it is used any more.
+    unsafe { FreeMibTable(table.cast()) };
+    Ok(found)
+}
+
+fn mac(address: &[u8], length: u32) -> String {
+    let bytes = address.iter().take(length as usize).map(|byte| format!("{byte:02x}"));
+    bytes.collect::<Vec<_>>().join("-")
 }
 
 /// IPv4 routes, without those that Windows makes for each address by itself: the host's own addresses, broadcast and

@@ -21,6 +21,15 @@ pub(super) fn addressing(adapter: &str) -> Result<Option<Addressing>> {
 /// Sets how an adapter gets its addresses, now and at boot.
 pub(super) fn set_addressing(adapter: &str, wanted: &Addressing) -> Result<()> {
     let attempted = format!("set the addresses of {adapter}");
+    // A switch that is gone has given the adapter back a moment ago.
+    let unbound = netsh::settle(|| {
+        let bound = network::by_name(&attempted, adapter)?.bound;
+        Ok((!bound).then(|| "IPv4 is not bound to it".to_owned()))
+    })?;
+    if let Some(unbound) = unbound {
+        return Err(PlatformError::new(attempted, unbound)
+            .with_hint("a virtual switch may still have the adapter: look at the host's switches"));
+    }
     let current =
         || addressing(adapter)?.ok_or_else(|| PlatformError::new(&attempted, format!("there is no adapter {adapter}")));
     // netsh refuses what is so already.

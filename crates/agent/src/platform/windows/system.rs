@@ -238,25 +238,30 @@ pub(super) fn boot_id() -> Result<String> {
         .ok_or_else(|| PlatformError::new("find when the host was started", "there is no process services.exe"))
 }
 
+/// Keys of the registry that are there while a restart is pending, and only then. Others that are often looked at
+/// (`PackagesPending`, Server Manager's `CurrentRebootAttempts`) are known to outlive the restart.
+const PENDING_KEYS: [(&str, &str); 2] = [
+    (r"SOFTWARE\Microsoft\Windows\CurrentVersion\Component Based Servicing\RebootPending", "Component Based Servicing"),
+    (r"SOFTWARE\Microsoft\Windows\CurrentVersion\WindowsUpdate\Auto Update\RebootRequired", "Windows Update"),
+];
+
 /// Why a restart is pending, by what Windows leaves in the registry.
 pub(super) fn pending_reboot() -> Vec<String> {
-    const CURRENT: &str = r"SOFTWARE\Microsoft\Windows\CurrentVersion";
-    let there = |path: &str| LOCAL_MACHINE.open(path).is_ok();
-    let text = |path: &str, value: &str| LOCAL_MACHINE.open(path).and_then(|key| key.get_string(value)).ok();
-    let mut reasons = Vec::new();
-    if there(&format!(r"{CURRENT}\Component Based Servicing\RebootPending")) {
-        reasons.push("Component Based Servicing".to_owned());
-    }
-    if there(&format!(r"{CURRENT}\WindowsUpdate\Auto Update\RebootRequired")) {
-        reasons.push("Windows Update".to_owned());
-    }
+    const NETLOGON: &str = r"SYSTEM\CurrentControlSet\Services\Netlogon";
+    const NAMES: &str = r"SYSTEM\CurrentControlSet\Control\ComputerName";
+    let there = PENDING_KEYS.iter().filter(|(key, _)| LOCAL_MACHINE.open(key).is_ok());
+    let mut reasons: Vec<_> = there.map(|(_, reason)| (*reason).to_owned()).collect();
     let renames = LOCAL_MACHINE
         .open(r"SYSTEM\CurrentControlSet\Control\Session Manager")
         .and_then(|key| key.get_multi_string("PendingFileRenameOperations"));
     if renames.is_ok_and(|files| !files.is_empty()) {
         reasons.push("files to be replaced at boot".to_owned());
     }
-    let name = |key: &str| text(&format!(r"SYSTEM\CurrentControlSet\Control\ComputerName\{key}"), "ComputerName");
+    if LOCAL_MACHINE.open(NETLOGON).is_ok_and(|key| key.get_type("JoinDomain").is_ok()) {
+        reasons.push("the host is to join a domain".to_owned());
+    }
+    let name =
+        |key: &str| LOCAL_MACHINE.open(format!(r"{NAMES}\{key}")).and_then(|key| key.get_string("ComputerName")).ok();
     if let (Some(active), Some(next)) = (name("ActiveComputerName"), name("ComputerName"))
         && !active.eq_ignore_ascii_case(&next)
     {
