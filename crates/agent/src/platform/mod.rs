@@ -11,8 +11,10 @@ use k8swin_protocol::resource::{FeatureName, FirewallRule, PauseImage, Transpare
 use k8swin_protocol::wire::Failure;
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
+mod addressing;
 #[cfg(any(target_os = "linux", windows))]
 mod files;
+mod installed_rule;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
@@ -29,10 +31,12 @@ mod types;
 #[cfg(any(windows, test))]
 pub(crate) mod windows;
 
+pub use addressing::Addressing;
+pub use installed_rule::InstalledRule;
 pub use types::{
-    AccessList, Activity, Addressing, DockerNetworkState, Executable, FeatureState, FileKind, ForwardDirection,
-    ForwardRule, Image, InstalledRule, InstalledService, KubeOperation, KubeOutcome, Permissions, ServiceDefinition,
-    ServiceImage, StartMode, Stat, SystemRoute, UnitState, Unloaded,
+    AccessList, Activity, DockerNetworkState, Executable, FeatureState, FileKind, ForwardDirection, ForwardRule, Image,
+    InstalledService, KubeOperation, KubeOutcome, Permissions, ServiceDefinition, ServiceImage, StartMode, Stat,
+    SystemRoute, UnitState, Unloaded,
 };
 
 /// The result of a platform call.

@@ -11,7 +11,7 @@ use k8swin_protocol::facts::{Adapter, Listener, RouteEntry};
 use windows_sys::Win32::Foundation::{ERROR_BUFFER_OVERFLOW, ERROR_INSUFFICIENT_BUFFER, ERROR_NOT_FOUND};
 use windows_sys::Win32::NetworkManagement::IpHelper::{
     FreeMibTable, GAA_FLAG_SKIP_ANYCAST, GAA_FLAG_SKIP_DNS_SERVER, GAA_FLAG_SKIP_MULTICAST, GetAdaptersAddresses,
-    GetExtendedTcpTable, GetIfTable2, GetIpForwardTable2, GetIpInterfaceEntry, IF_TYPE_SOFTWARE_LOOPBACK,
+    GetExtendedTcpTable, GetIfEntry2, GetIfTable2, GetIpForwardTable2, GetIpInterfaceEntry, IF_TYPE_SOFTWARE_LOOPBACK,
     IP_ADAPTER_ADDRESSES_LH, IP_ADAPTER_DHCP_ENABLED, MIB_IF_ROW2, MIB_IF_TABLE2, MIB_IPFORWARD_ROW2,
     MIB_IPFORWARD_TABLE2, MIB_IPINTERFACE_ROW, MIB_TCP6ROW_OWNER_PID, MIB_TCPROW_OWNER_PID,
     TCP_TABLE_OWNER_PID_LISTENER,
@@ -44,7 +44,6 @@ pub(super) struct Found {
 /// All adapters but the loopback one. `GetAdaptersAddresses` has only those to which IPv4 is bound: the pod adapter is not
 /// among them once a switch has taken it, and comes from the list of hardware.
 pub(super) fn found() -> Result<Vec<Found>> {
-    let mut hardware = hardware()?;
     let attempted = "list the network adapters";
     let mut buffer: Vec<u64> = vec![0; 4 << 10];
     loop {
@@ -79,21 +78,20 @@ pub(super) fn found() -> Result<Vec<Found>> {
         }
         // SAFETY: this variant is the one that GetAdaptersAddresses fills.
         let index = unsafe { entry.Anonymous1.Anonymous.IfIndex };
-        let before = hardware.len();
-        hardware.retain(|found| found.index != index);
         let adapter = Adapter {
             // SAFETY: the name lies in the buffer and is ended by a zero.
             name: unsafe { api::text_at(entry.FriendlyName) },
             mac: mac(&entry.PhysicalAddress, entry.PhysicalAddressLength),
             addresses: addresses(entry),
             up: entry.OperStatus == IfOperStatusUp,
-            physical: hardware.len() < before,
+            physical: physical(index)?,
         };
         // SAFETY: both variants are the same bits.
         let dhcp = unsafe { entry.Anonymous2.Flags } & IP_ADAPTER_DHCP_ENABLED != 0;
         adapters.push(Found { adapter, index, luid: entry.Luid, bound: true, dhcp });
     }
-    adapters.extend(hardware);
+    let listed: BTreeSet<_> = adapters.iter().map(|found| found.index).collect();
+    adapters.extend(hardware()?.into_iter().filter(|found| !listed.contains(&found.index)));
     Ok(adapters)
 }
 
@@ -126,11 +124,9 @@ fn hardware() -> Result<Vec<Found>> {
     let code = unsafe { GetIfTable2(&raw mut table) };
     api::succeeded("list the network interfaces", code)?;
     // SAFETY: the table has the number of rows that it says, and nothing changes it until it is freed.
-    let rows = unsafe { std::slice::from_raw_parts((&raw const (*table).Table).cast(), (*table).NumEntries as usize) };
-    let hardware = rows.iter().filter(|row: &&MIB_IF_ROW2| {
-        let flags = row.InterfaceAndOperStatusFlags._bitfield;
-        row.Type != IF_TYPE_SOFTWARE_LOOPBACK && flags & (HARDWARE | FILTER) == HARDWARE
-    });
+    let rows: &[MIB_IF_ROW2] =
+        unsafe { std::slice::from_raw_parts((&raw const (*table).Table).cast(), (*table).NumEntries as usize) };
+    let hardware = rows.iter().filter(|row| row.Type != IF_TYPE_SOFTWARE_LOOPBACK && is_hardware(row));
     let found = hardware.map(|row| Found {
         adapter: Adapter {
             name: api::text(&row.Alias),
@@ -148,6 +144,19 @@ fn hardware() -> Result<Vec<Found>> {
     // SAFETY: Windows allocated the table, and no row of it is used any more.
     unsafe { FreeMibTable(table.cast()) };
     Ok(found)
+}
+
+/// Whether an adapter is hardware, of the machine or its hypervisor.
+fn physical(index: u32) -> Result<bool> {
+    let mut row = MIB_IF_ROW2 { InterfaceIndex: index, ..Default::default() };
+    // SAFETY: the row is ours and names its interface.
+    let code = unsafe { GetIfEntry2(&raw mut row) };
+    api::succeeded(format!("look at the network adapter {index}"), code)?;
+    Ok(is_hardware(&row))
+}
+
+fn is_hardware(row: &MIB_IF_ROW2) -> bool {
+    row.InterfaceAndOperStatusFlags._bitfield & (HARDWARE | FILTER) == HARDWARE
 }
 
 fn mac(address: &[u8], length: u32) -> String {
@@ -250,10 +259,10 @@ pub(super) fn by_name(attempted: &str, name: &str) -> Result<Found> {
     found.ok_or_else(|| PlatformError::new(attempted, format!("there is no adapter {name}")))
 }
 
-/// Adapters that forward IPv4 packets.
+/// Adapters that forward IPv4 packets; none on a system that cannot tell, which is Wine.
 pub(super) fn forwarding_adapters(found: &[Found]) -> Result<Vec<String>> {
     let mut names = Vec::new();
-    for adapter in found {
+    for adapter in found.iter().filter(|_| tells_forwarding()) {
         if forwarding(adapter)? {
             names.push(adapter.adapter.name.clone());
         }
@@ -263,21 +272,19 @@ pub(super) fn forwarding_adapters(found: &[Found]) -> Result<Vec<String>> {
 
 /// Whether an adapter forwards IPv4 packets. One to which IPv4 is not bound does not.
 pub(super) fn forwarding(found: &Found) -> Result<bool> {
-    if system::is_wine() {
-        return Ok(linux_forwarding(&found.adapter.name));
+    let attempted = format!("look at forwarding of {}", found.adapter.name);
+    if !tells_forwarding() {
+        return Err(PlatformError::new(attempted, "this system does not have GetIpInterfaceEntry"));
     }
     let mut row = MIB_IPINTERFACE_ROW { Family: AF_INET, InterfaceLuid: found.luid, ..Default::default() };
     // SAFETY: the row is ours and names its interface.
     match unsafe { GetIpInterfaceEntry(&raw mut row) } {
         ERROR_NOT_FOUND => Ok(false),
-        code => api::succeeded(format!("look at forwarding of {}", found.adapter.name), code)
-            .map(|()| row.ForwardingEnabled),
+        code => api::succeeded(attempted, code).map(|()| row.ForwardingEnabled),
     }
 }
 
-/// Wine does not have GetIpInterfaceEntry, and ends a program that calls it. Its adapters are those of Linux, which says
-/// itself whether they forward.
-fn linux_forwarding(adapter: &str) -> bool {
-    let setting = std::fs::read_to_string(format!(r"\\?\unix\proc\sys\net\ipv4\conf\{adapter}\forwarding"));
-    setting.is_ok_and(|value| value.trim() == "1")
+/// Wine does not have this one call, and ends a program that makes it all the same.
+fn tells_forwarding() -> bool {
+    api::has(c"iphlpapi.dll", c"GetIpInterfaceEntry")
 }

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use wmi::{WMIConnection, WMIError};
+use wmi::{AuthLevel, WMIConnection, WMIError};
 
 use super::super::{PlatformError, Result};
 use super::embedded_instance::{Value, embedded_instance};
@@ -20,6 +20,10 @@ const SERVICE: &str = "vmms";
 const ETHERNET_CONNECTION: u16 = 33;
 const ETHERNET_CONNECTION_KIND: &str = "Microsoft:Hyper-V:Ethernet Connection";
 const ENABLED: u16 = 2;
+
+/// `WBEM_E_ACCESS_DENIED` and `WBEM_E_INVALID_NAMESPACE`.
+const ACCESS_DENIED: u32 = 0x8004_1003;
+const INVALID_NAMESPACE: u32 = 0x8004_100E;
 
 /// What a method returns that is done, and one that goes on as a job.
 const COMPLETED: u32 = 0;
@@ -104,10 +108,15 @@ fn refused(attempted: &str) -> impl Fn(WMIError) -> PlatformError {
     let attempted = attempted.to_owned();
     move |error| {
         let answer = match error {
-            WMIError::HResultError { hres } => std::io::Error::from_raw_os_error(hres).to_string(),
+            // WMI's own codes have no text in the system.
+            WMIError::HResultError { hres } => match hres.cast_unsigned() {
+                ACCESS_DENIED => "access denied".to_owned(),
+                INVALID_NAMESPACE => format!("there is no {NAMESPACE}"),
+                code => format!("error {code:#x}"),
+            },
             error => error.to_string(),
         };
-        PlatformError::new(attempted.clone(), format!("Hyper-V: {answer}"))
+        PlatformError::new(attempted.clone(), format!("Hyper-V's WMI classes: {answer}"))
     }
 }
 
@@ -117,7 +126,12 @@ fn connect(attempted: &str) -> Result<Option<WMIConnection>> {
         None => Ok(None),
         Some(false) => Err(PlatformError::new(attempted, format!("Hyper-V's service {SERVICE} does not run"))
             .with_hint(format!("start the service {SERVICE}; after installing Hyper-V, restart the host"))),
-        Some(true) => WMIConnection::with_namespace_path(NAMESPACE).map(Some).map_err(refused(attempted)),
+        Some(true) => {
+            let connection = WMIConnection::with_namespace_path(NAMESPACE).map_err(refused(attempted))?;
+            // Hyper-V answers only to whoever encrypts.
+            connection.set_proxy_blanket(AuthLevel::PktPrivacy).map_err(refused(attempted))?;
+            Ok(Some(connection))
+        }
     }
 }
 
@@ -154,9 +168,10 @@ pub(super) fn create(name: &str) -> Result<()> {
     let refused = refused(&attempted);
     let management: Management = hyper_v.get().map_err(&refused)?;
     let computers: Vec<Computer> = hyper_v.query().map_err(&refused)?;
-    let host = computers.into_iter().find(|computer| computer.name == management.system).ok_or_else(|| {
-        PlatformError::new(&attempted, format!("Hyper-V does not know its own host {}", management.system))
-    })?;
+    let host =
+        computers.into_iter().find(|computer| computer.name.eq_ignore_ascii_case(&management.system)).ok_or_else(
+            || PlatformError::new(&attempted, format!("Hyper-V does not know its own host {}", management.system)),
+        )?;
     let settings = embedded_instance("Msvm_VirtualEthernetSwitchSettingData", &[("ElementName", Value::Text(name))]);
     // A port whose resource is the host itself is what makes a switch internal. The adapter is named after the port.
     let port = embedded_instance(

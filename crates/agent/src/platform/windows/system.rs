@@ -19,7 +19,6 @@ use windows_sys::Win32::Security::{
     TOKEN_ADJUST_PRIVILEGES, TOKEN_ELEVATION, TOKEN_PRIVILEGES, TOKEN_QUERY, TokenElevation,
 };
 use windows_sys::Win32::Storage::FileSystem::GetDiskFreeSpaceExW;
-use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress};
 use windows_sys::Win32::System::Shutdown::{
     InitiateShutdownW, SHTDN_REASON_FLAG_PLANNED, SHTDN_REASON_MAJOR_APPLICATION, SHTDN_REASON_MINOR_RECONFIG,
     SHUTDOWN_FORCE_OTHERS, SHUTDOWN_FORCE_SELF, SHUTDOWN_RESTART,
@@ -325,9 +324,7 @@ fn enable_privilege(name: &str) -> Result<()> {
 
 /// Whether this is Wine, which ends a program that calls what it lacks.
 pub(super) fn is_wine() -> bool {
-    let name = api::wide("ntdll.dll");
-    // SAFETY: both names are ended by a zero; ntdll is loaded in every process and stays.
-    unsafe { GetProcAddress(GetModuleHandleW(name.as_ptr()), c"wine_get_version".as_ptr().cast()).is_some() }
+    api::has(c"ntdll.dll", c"wine_get_version")
 }
 
 /// The size of a structure, as Windows wants it said.
