@@ -162,12 +162,27 @@ fn what_wine_lacks(facts: &k8swin_protocol::facts::WindowsFacts, session: &mut S
         let route = WindowsResource::Route(Route { destination, via: via.unwrap(), from: address.addr() });
         assert_eq!(fails(route).answer, "every step succeeded, but it still differs: absent");
     }
-    let switch = fails(WindowsResource::ServiceAdapter(ServiceAdapter {
-        kind: ServiceAdapterKind::InternalSwitch,
-        switch: "KubeProxySwitch".into(),
-    }));
-    assert_eq!(switch.answer, "the Hyper-V role is not installed");
-    assert!(switch.hint.is_some());
+    let error = fails(switch());
+    assert_eq!(error.answer, "the Hyper-V role is not installed");
+    assert!(error.hint.is_some());
+    remove(session);
+}
+
+/// A service of that name makes it look as if the role were there: Wine's WMI, which is really asked then, knows no Hyper-V.
+fn hyper_v_without_its_classes(session: &mut Session) {
+    assert_eq!(apply(session, service("vmms", &["hyper-v"], &[])), ResourceResult::Changed);
+    let ResourceResult::Failed(error) = apply(session, switch()) else { panic!("a switch without Hyper-V") };
+    assert_eq!(error.answer, r"Hyper-V's WMI classes: there is no ROOT\virtualization\v2");
+    let Facts::Windows(facts) = facts_of(session) else { panic!("facts of Linux") };
+    assert!(facts.hyper_v);
+}
+
+fn switch() -> WindowsResource {
+    let kind = ServiceAdapterKind::InternalSwitch;
+    WindowsResource::ServiceAdapter(ServiceAdapter { kind, switch: "KubeProxySwitch".into() })
+}
+
+fn remove(session: &mut Session) {
     let removed = session.ask(Request::Remove { phase: Phase::WindowsNodes });
     let Response::Applied { results } = removed else { panic!("{removed:?}") };
     assert!(results.iter().all(|(_, result)| *result == ResourceResult::Changed), "{results:?}");
@@ -210,12 +225,11 @@ fn services(machine: &Machine, mut session: Session) {
     let mut session = machine.session();
     machine.wait_for("the start at boot", || starts().len() == 3);
 
-    let removed = session.ask(Request::Remove { phase: Phase::WindowsNodes });
-    let Response::Applied { results } = removed else { panic!("{removed:?}") };
-    assert!(results.iter().all(|(_, result)| *result == ResourceResult::Changed), "{results:?}");
+    remove(&mut session);
     machine.wait_for("the end of the whole tree", || processes(&token) == 0);
     let gone = check(&mut session, worker);
     assert!(matches!(gone, CheckOutcome::Drifted { ref difference, .. } if difference == "absent"), "{gone:?}");
     assert!(!machine.path("etc/secret.pem").exists());
+    hyper_v_without_its_classes(&mut session);
     session.end();
 }
