@@ -1,6 +1,6 @@
 //! Inbound firewall rules as the registry keeps them: one text each, `v2.26|Action=Allow|Active=TRUE|Dir=In|…|`.
 //!
-//! The grammar is public ([MS-GPFAS] 2.2.2). A key that narrows a rule in a way that ours never are makes it another one,
+//! The grammar is public (MS-GPFAS 2.2.2). A key that narrows a rule in a way that ours never are makes it another one,
 //! and so does a key that is not known: taking a narrower rule for ours would hide that it does not let in what it should.
 
 use std::net::Ipv4Addr;

@@ -1,6 +1,6 @@
 //! What Routing and Remote Access is set up as, by two values of the registry.
 
-/// `RouterType`: IPv4 routing between the adapters of a host, alone or with dialled connections ([MS-RRASM] 2.2.3.4.1).
+/// `RouterType`: IPv4 routing between the adapters of a host, alone or with dialled connections (MS-RRASM 2.2.3.4.1).
 const IPV4_ROUTER: u32 = 0x2 | 0x4;
 
 /// `ConfigurationFlags`: it was configured at all; `RouterType` has a default before that.
