@@ -11,8 +11,8 @@ use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
 use super::{
     Activity, Executable, ForwardDirection, ForwardRule, KubeOperation, KubeOutcome, LinuxPlatform, Permissions,
-    Platform, PlatformError, Result, Stat, SystemRoute, UnitState, Unloaded, linux_facts, linux_files, linux_kube,
-    linux_network, program,
+    Platform, PlatformError, Result, Stat, SystemRoute, UnitState, Unloaded, files, linux_facts, linux_files,
+    linux_kube, linux_network, program,
 };
 
 /// How many lines of the journal stand in an error.
@@ -68,11 +68,11 @@ impl Platform for LinuxHost {
     }
 
     fn read_file(&mut self, path: &HostPath) -> Result<SecretBytes> {
-        linux_files::read(path)
+        files::read(path)
     }
 
     fn hash_file(&mut self, path: &HostPath) -> Result<Sha256> {
-        linux_files::hash(path)
+        files::hash(path)
     }
 
     fn write_file(&mut self, path: &HostPath, bytes: &[u8], permissions: &Permissions) -> Result<()> {
@@ -123,7 +123,7 @@ impl Platform for LinuxHost {
         // The folder itself is locked: a file for it would be one more thing to leave behind.
         let folder = Os::Linux.state();
         let failed =
-            |error: std::io::Error| PlatformError::new(format!("lock {folder}"), linux_files::describe(&error));
+            |error: std::io::Error| PlatformError::new(format!("lock {folder}"), files::describe(&error));
         let file = match fs::File::open(folder.as_str()) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -137,10 +137,7 @@ impl Platform for LinuxHost {
         if let Some(own) = &self.own {
             return Ok(own.clone());
         }
-        let unknown = |answer: String| PlatformError::new("find the agent's own program", answer);
-        let path = std::env::current_exe().map_err(|error| unknown(error.to_string()))?;
-        let path = HostPath::new(path.to_string_lossy()).map_err(|error| unknown(error.to_string()))?;
-        let own = Executable { sha256: linux_files::hash(&path)?, path };
+        let own = files::own_executable()?;
         self.own = Some(own.clone());
         Ok(own)
     }
@@ -161,13 +158,13 @@ impl LinuxPlatform for LinuxHost {
 
     fn set_sysctl(&mut self, key: &str, value: &str) -> Result<()> {
         fs::write(linux_facts::sysctl_file(key), value)
-            .map_err(|error| PlatformError::new(format!("set {key} to {value}"), linux_files::describe(&error)))
+            .map_err(|error| PlatformError::new(format!("set {key} to {value}"), files::describe(&error)))
     }
 
     fn module_loaded(&mut self, name: &str) -> Result<bool> {
         let loaded = Path::new("/sys/module").join(name.replace('-', "_"));
         let looked = loaded.try_exists().map_err(|error| {
-            PlatformError::new(format!("look for the kernel module {name}"), linux_files::describe(&error))
+            PlatformError::new(format!("look for the kernel module {name}"), files::describe(&error))
         });
         if looked? {
             return Ok(true);

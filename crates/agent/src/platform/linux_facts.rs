@@ -7,7 +7,7 @@ use std::path::Path;
 
 use k8swin_protocol::facts::{CommonFacts, Containerd, Docker, DockerNetwork, LinuxFacts};
 
-use super::{PlatformError, Result, linux_files, linux_network, program};
+use super::{PlatformError, Result, files, linux_network, program};
 
 /// The settings that matter to us.
 const SYSCTLS: [&str; 4] = [
@@ -93,7 +93,7 @@ pub(super) fn read_if_there(path: &str) -> Result<Option<String>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-        Err(error) => Err(PlatformError::new(format!("read {path}"), linux_files::describe(&error))),
+        Err(error) => Err(PlatformError::new(format!("read {path}"), files::describe(&error))),
     }
 }
 

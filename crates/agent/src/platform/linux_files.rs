@@ -1,40 +1,17 @@
 //! Files and folders of a real Linux host.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
-use k8swin_protocol::digest::Hasher;
-use k8swin_protocol::{HostPath, SecretBytes, Sha256};
+use k8swin_protocol::HostPath;
 
-use super::{FileKind, Permissions, PlatformError, Result, Stat, program};
-
-/// Bytes read at a time.
-const BUFFER: usize = 64 << 10;
+use super::files::{failed, names};
+use super::{FileKind, Permissions, Result, Stat, program};
 
 /// How the name of a file ends that is filled before it takes the place of another.
 const TEMPORARY: &str = ".k8swin";
-
-fn failed(verb: &str, path: &HostPath) -> impl Fn(io::Error) -> PlatformError {
-    let attempted = format!("{verb} {path}");
-    move |error| {
-        let failure = PlatformError::new(attempted.clone(), describe(&error));
-        match error.kind() {
-            io::ErrorKind::PermissionDenied => {
-                failure.with_hint("the agent must run as root: log in as root or allow sudo -n")
-            }
-            io::ErrorKind::StorageFull => failure.with_hint("free some space on the host, then run this again"),
-            _ => failure,
-        }
-    }
-}
-
-/// The system's words, without the number that Rust adds.
-pub(super) fn describe(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
-}
 
 pub(super) fn stat(path: &HostPath) -> Result<Option<Stat>> {
     let metadata = match fs::symlink_metadata(path.as_str()) {
@@ -51,25 +28,6 @@ pub(super) fn stat(path: &HostPath) -> Result<Option<Stat>> {
     };
     let permissions = Permissions::Unix { mode: metadata.mode() & 0o7777, uid: metadata.uid(), gid: metadata.gid() };
     Ok(Some(Stat { kind, size: metadata.len(), permissions }))
-}
-
-pub(super) fn read(path: &HostPath) -> Result<SecretBytes> {
-    fs::read(path.as_str()).map(SecretBytes::new).map_err(failed("read", path))
-}
-
-pub(super) fn hash(path: &HostPath) -> Result<Sha256> {
-    let digest = || -> io::Result<Sha256> {
-        let mut file = File::open(path.as_str())?;
-        let (mut hasher, mut buffer) = (Hasher::default(), vec![0; BUFFER]);
-        loop {
-            let read = file.read(&mut buffer)?;
-            if read == 0 {
-                return Ok(hasher.finish());
-            }
-            hasher.update(buffer.get(..read).unwrap_or_default());
-        }
-    };
-    digest().map_err(failed("read", path))
 }
 
 pub(super) fn write(path: &HostPath, bytes: &[u8], permissions: &Permissions) -> Result<()> {
@@ -166,10 +124,6 @@ pub(super) fn list(path: &HostPath) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn names(path: &HostPath) -> io::Result<Vec<String>> {
-    fs::read_dir(path.as_str())?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
-}
-
 /// The file that is filled before it takes the place of another.
 fn temporary_of(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -242,6 +196,9 @@ fn unescape(path: &str) -> String {
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use k8swin_protocol::Sha256;
+
+    use super::super::files::{hash, read};
     use super::*;
 
     fn own(mode: u32, folder: &Path) -> Permissions {

@@ -9,7 +9,7 @@ use std::path::Path;
 use ipnet::Ipv4Net;
 use k8swin_protocol::facts::{Adapter, Listener, RouteEntry};
 
-use super::{PlatformError, Result, linux_files, program};
+use super::{PlatformError, Result, files, program};
 
 /// Flags of `/proc/net/route`.
 const UP: u32 = 0x1;
@@ -23,7 +23,7 @@ pub(super) fn adapters() -> Result<Vec<Adapter>> {
     let text = program::succeed(attempted, "ip", &["-o", "-4", "address", "show"])?;
     let addresses = parse_addresses(&text);
     let folder = Path::new("/sys/class/net");
-    let failed = |error: io::Error| PlatformError::new(attempted, linux_files::describe(&error));
+    let failed = |error: io::Error| PlatformError::new(attempted, files::describe(&error));
     let mut adapters = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;

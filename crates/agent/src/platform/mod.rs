@@ -6,12 +6,15 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
 use k8swin_protocol::facts::{Adapter, RouteEntry};
 use k8swin_protocol::resource::{FeatureName, FirewallRule, PauseImage, TransparentNetwork};
 use k8swin_protocol::wire::Failure;
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
+mod addressing;
+#[cfg(any(target_os = "linux", windows))]
+mod files;
+mod installed_rule;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
@@ -28,6 +31,8 @@ mod types;
 #[cfg(any(windows, test))]
 pub(crate) mod windows;
 
+pub use addressing::Addressing;
+pub use installed_rule::InstalledRule;
 pub use types::{
     AccessList, Activity, DockerNetworkState, Executable, FeatureState, FileKind, ForwardDirection, ForwardRule, Image,
     InstalledService, KubeOperation, KubeOutcome, Permissions, ServiceDefinition, ServiceImage, StartMode, Stat,
@@ -362,11 +367,17 @@ pub trait WindowsPlatform: Platform {
     /// When it cannot be told.
     fn network_adapter(&mut self, network: &str) -> Result<Option<String>>;
 
-    /// Gives an adapter exactly these static addresses; none means that it asks DHCP.
+    /// How an adapter gets its addresses; `None` when there is no such adapter.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    fn addressing(&mut self, adapter: &str) -> Result<Option<Addressing>>;
+
+    /// Sets how an adapter gets its addresses, now and at boot.
     ///
     /// # Errors
     /// When the adapter is absent or Windows refuses it.
-    fn set_addresses(&mut self, adapter: &str, addresses: &[Ipv4Net]) -> Result<()>;
+    fn set_addressing(&mut self, adapter: &str, addressing: &Addressing) -> Result<()>;
 
     /// Whether IPv4 forwarding is on for an adapter.
     ///
@@ -392,7 +403,7 @@ pub trait WindowsPlatform: Platform {
     /// When the role is absent or Windows refuses it.
     fn set_lan_router(&mut self, on: bool) -> Result<()>;
 
-    /// Whether an internal Hyper-V switch is there.
+    /// Whether an internal Hyper-V switch is there. Without the Hyper-V role there is none.
     ///
     /// # Errors
     /// When it cannot be told.
@@ -414,7 +425,7 @@ pub trait WindowsPlatform: Platform {
     ///
     /// # Errors
     /// When it cannot be told.
-    fn firewall_rule(&mut self, name: &str) -> Result<Option<FirewallRule>>;
+    fn firewall_rule(&mut self, name: &str) -> Result<Option<InstalledRule>>;
 
     /// Creates an inbound firewall rule that allows, for all profiles, or replaces the one of that name.
     ///
@@ -422,7 +433,7 @@ pub trait WindowsPlatform: Platform {
     /// When Windows refuses it.
     fn put_firewall_rule(&mut self, rule: &FirewallRule) -> Result<()>;
 
-    /// Removes an inbound firewall rule.
+    /// Removes the inbound firewall rules of a name.
     ///
     /// # Errors
     /// When Windows refuses it.

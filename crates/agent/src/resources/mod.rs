@@ -30,7 +30,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::platform::{
-    DockerNetworkState, Permissions, Platform, PlatformError, Result, ServiceDefinition, StartMode, SystemRoute,
+    Addressing, DockerNetworkState, Permissions, Platform, PlatformError, Result, ServiceDefinition, StartMode,
+    SystemRoute,
 };
 
 /// A resource of one operating system.
@@ -130,7 +131,7 @@ pub(crate) enum Prior {
     },
     Node(Option<NodePrior>),
     Network(NetworkPrior),
-    Addresses(Vec<Ipv4Net>),
+    Addressing(Addressing),
     Forwarding(ForwardingPrior),
     FirewallRule(Option<FirewallRule>),
     Image(Option<String>),
@@ -165,8 +166,8 @@ pub(crate) struct NetworkPrior {
     pub(crate) network: Option<DockerNetworkState>,
     /// The adapter that the network takes over.
     pub(crate) adapter: String,
-    /// The addresses of that adapter, which it loses to the network.
-    pub(crate) addresses: Vec<Ipv4Net>,
+    /// How that adapter got its addresses, which it loses to the network with its gateway.
+    pub(crate) addressing: Addressing,
 }
 
 /// How a host forwarded.

@@ -4,7 +4,7 @@ use ipnet::Ipv4Net;
 use k8swin_protocol::resource::{AdapterAddress, CheckOutcome, TransparentNetwork};
 
 use super::{NetworkPrior, Prior, absent, changed};
-use crate::platform::{DockerNetworkState, PlatformError, Result, WindowsPlatform};
+use crate::platform::{Addressing, DockerNetworkState, PlatformError, Result, WindowsPlatform};
 
 type Host<'a> = &'a mut (dyn WindowsPlatform + Send);
 
@@ -31,12 +31,12 @@ pub(super) fn check(network: &TransparentNetwork, host: Host<'_>) -> Result<Chec
 
 pub(super) fn capture(network: &TransparentNetwork, host: Host<'_>) -> Result<Prior> {
     let existing = host.docker_network(&network.name)?;
-    let addresses = addresses(&network.adapter, host)?.ok_or_else(|| no_adapter(network))?;
-    Ok(Prior::Network(NetworkPrior { network: existing, adapter: network.adapter.clone(), addresses }))
+    let addressing = host.addressing(&network.adapter)?.ok_or_else(|| no_adapter(network))?;
+    Ok(Prior::Network(NetworkPrior { network: existing, adapter: network.adapter.clone(), addressing }))
 }
 
 pub(super) fn apply(network: &TransparentNetwork, host: Host<'_>) -> Result<()> {
-    if addresses(&network.adapter, host)?.is_none() {
+    if host.addressing(&network.adapter)?.is_none() {
         return Err(no_adapter(network));
     }
     if host.docker_network(&network.name)?.is_some() {
@@ -55,19 +55,23 @@ pub(super) fn take_back(network: &TransparentNetwork, host: Host<'_>, prior: &Ne
             host.create_transparent_network(&restorable(&network.name, before)?)?;
         }
     }
-    if let Some(now) = addresses(&prior.adapter, host)?
-        && now != prior.addresses
-    {
-        host.set_addresses(&prior.adapter, &prior.addresses)?;
+    restore(&prior.adapter, &prior.addressing, host)
+}
+
+/// An adapter that is gone has nothing to restore.
+fn restore(adapter: &str, before: &Addressing, host: Host<'_>) -> Result<()> {
+    match host.addressing(adapter)? {
+        Some(now) if !now.is_same(before) => host.set_addressing(adapter, before),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 pub(super) fn check_address(address: &AdapterAddress, host: Host<'_>) -> Result<CheckOutcome> {
     let Some(adapter) = host.network_adapter(&address.network)? else {
         return Ok(absent(format!("absent: the network {} has no adapter yet", address.network)));
     };
-    let found = addresses(&adapter, host)?.unwrap_or_default();
+    let adapters = host.adapters()?;
+    let found = adapters.into_iter().find(|found| found.name == adapter).map_or_else(Vec::new, |found| found.addresses);
     let wanted = wanted(address)?;
     if found.contains(&wanted) {
         return Ok(CheckOutcome::InSync);
@@ -81,20 +85,20 @@ pub(super) fn check_address(address: &AdapterAddress, host: Host<'_>) -> Result<
 
 pub(super) fn capture_address(address: &AdapterAddress, host: Host<'_>) -> Result<Prior> {
     let adapter = adapter_of(address, host)?;
-    Ok(Prior::Addresses(addresses(&adapter, host)?.unwrap_or_default()))
+    Ok(Prior::Addressing(host.addressing(&adapter)?.unwrap_or(Addressing::Dhcp)))
 }
 
 pub(super) fn apply_address(address: &AdapterAddress, host: Host<'_>) -> Result<()> {
     let adapter = adapter_of(address, host)?;
-    host.set_addresses(&adapter, &[wanted(address)?])
+    // Pods leave by way of the routable adapter: this one has no gateway of its own.
+    host.set_addressing(&adapter, &Addressing::Static { address: wanted(address)?, further: Vec::new(), gateway: None })
 }
 
 /// The adapter goes with its network; where it is gone, so is the address.
-pub(super) fn take_back_address(address: &AdapterAddress, host: Host<'_>, prior: &[Ipv4Net]) -> Result<()> {
-    let Some(adapter) = host.network_adapter(&address.network)? else { return Ok(()) };
-    match addresses(&adapter, host)? {
-        Some(now) if now != prior => host.set_addresses(&adapter, prior),
-        _ => Ok(()),
+pub(super) fn take_back_address(address: &AdapterAddress, host: Host<'_>, prior: &Addressing) -> Result<()> {
+    match host.network_adapter(&address.network)? {
+        Some(adapter) => restore(&adapter, prior, host),
+        None => Ok(()),
     }
 }
 
@@ -110,12 +114,6 @@ pub(super) fn host_adapter(network: &str, host: Host<'_>) -> Result<String> {
 
 fn adapter_of(address: &AdapterAddress, host: Host<'_>) -> Result<String> {
     host_adapter(&address.network, host)
-}
-
-/// The addresses of an adapter; `None` when there is no such adapter.
-fn addresses(adapter: &str, host: Host<'_>) -> Result<Option<Vec<Ipv4Net>>> {
-    let adapters = host.adapters()?;
-    Ok(adapters.into_iter().find(|found| found.name == adapter).map(|found| found.addresses))
 }
 
 fn wanted(address: &AdapterAddress) -> Result<Ipv4Net> {

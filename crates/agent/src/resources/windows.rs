@@ -83,7 +83,7 @@ impl Resource for Kind {
             Kind::AdapterAddress(address) => network::capture_address(address, host),
             Kind::Forwarding(_) => forwarding::capture(host),
             Kind::Route(route) => route::capture(route, host),
-            Kind::FirewallRule(rule) => Ok(Prior::FirewallRule(host.firewall_rule(&rule.name)?)),
+            Kind::FirewallRule(rule) => firewall::capture(rule, host),
             Kind::PauseImage(image) => Ok(Prior::Image(host.image(&image.tag)?.map(|image| image.id))),
             Kind::Service(service) => service::capture(service, host),
         }
@@ -114,7 +114,7 @@ impl Resource for Kind {
             (Kind::File(file), Prior::File(prior)) => file::restore(&file.path, host, prior),
             (Kind::Feature(_), Prior::Nothing) => Ok(()),
             (Kind::TransparentNetwork(network), Prior::Network(prior)) => network::take_back(network, host, prior),
-            (Kind::AdapterAddress(address), Prior::Addresses(prior)) => {
+            (Kind::AdapterAddress(address), Prior::Addressing(prior)) => {
                 network::take_back_address(address, host, prior)
             }
             (Kind::Forwarding(_), Prior::Forwarding(prior)) => forwarding::take_back(host, prior),

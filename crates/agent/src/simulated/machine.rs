@@ -153,10 +153,14 @@ impl Machine {
         format!("00-15-5d-{}", digits.join("-"))
     }
 
+    /// The address that the second physical adapter makes up when no DHCP server answers.
+    pub(super) fn pod_nic_unanswered(&self) -> Ipv4Net {
+        net(Ipv4Addr::new(169, 254, 77, self.spec.node_address.octets()[3]), 16)
+    }
+
     /// The second physical adapter, as the inventory selects it.
     pub(super) fn pod_nic(&self) -> Nic {
-        let seed = self.spec.node_address.octets()[3];
-        let unconfigured = net(Ipv4Addr::new(169, 254, 77, seed), 16);
+        let unconfigured = self.pod_nic_unanswered();
         let (name, mac, address) = match &self.spec.pod_adapter {
             AdapterSelector::Name(name) => (name.clone(), self.mac(name), unconfigured),
             AdapterSelector::Mac(mac) => ("Ethernet 2".into(), mac.to_lowercase(), unconfigured),

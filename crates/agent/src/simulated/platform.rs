@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
 use k8swin_protocol::facts::{Adapter, RouteEntry};
 use k8swin_protocol::resource::{FeatureName, FirewallRule, PauseImage, TransparentNetwork};
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
@@ -10,9 +9,9 @@ use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 use super::machine::Machine;
 use super::{SimulatedHost, linux, windows};
 use crate::platform::{
-    Activity, DockerNetworkState, Executable, FeatureState, ForwardRule, Image, InstalledService, KubeOperation,
-    KubeOutcome, LinuxPlatform, Permissions, Platform, PlatformError, Result, ServiceDefinition, StartMode, Stat,
-    SystemRoute, UnitState, Unloaded, WindowsPlatform,
+    Activity, Addressing, DockerNetworkState, Executable, FeatureState, ForwardRule, Image, InstalledRule,
+    InstalledService, KubeOperation, KubeOutcome, LinuxPlatform, Permissions, Platform, PlatformError, Result,
+    ServiceDefinition, StartMode, Stat, SystemRoute, UnitState, Unloaded, WindowsPlatform,
 };
 
 /// One session on a simulated host.
@@ -317,9 +316,13 @@ impl WindowsPlatform for SimulatedPlatform {
         }))
     }
 
-    fn set_addresses(&mut self, adapter: &str, addresses: &[Ipv4Net]) -> Result<()> {
+    fn addressing(&mut self, adapter: &str) -> Result<Option<Addressing>> {
+        Ok(self.read(|machine| windows::addressing(machine, adapter)))
+    }
+
+    fn set_addressing(&mut self, adapter: &str, addressing: &Addressing) -> Result<()> {
         self.mutate(format!("set the addresses of {adapter}"), |machine| {
-            windows::set_addresses(machine, adapter, addresses)
+            windows::set_addressing(machine, adapter, addressing)
         })
     }
 
@@ -356,8 +359,8 @@ impl WindowsPlatform for SimulatedPlatform {
         self.mutate(format!("remove the internal switch {name}"), |machine| windows::remove_switch(machine, name))
     }
 
-    fn firewall_rule(&mut self, name: &str) -> Result<Option<FirewallRule>> {
-        Ok(self.read(|machine| machine.windows.firewall.get(name).cloned()))
+    fn firewall_rule(&mut self, name: &str) -> Result<Option<InstalledRule>> {
+        Ok(self.read(|machine| machine.windows.firewall.get(name).cloned().map(InstalledRule::Allows)))
     }
 
     fn put_firewall_rule(&mut self, rule: &FirewallRule) -> Result<()> {

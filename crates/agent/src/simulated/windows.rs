@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use ipnet::Ipv4Net;
 use k8swin_protocol::facts::WindowsFacts;
 use k8swin_protocol::resource::{FeatureName, PauseImage, ServiceProgram, TransparentNetwork};
 
 use super::machine::{Machine, Nic, Service, StoredRoute, boot_order, net};
 use super::process::Process;
 use crate::platform::{
-    DockerNetworkState, FeatureState, FileKind, Image, Permissions, PlatformError, Result, ServiceDefinition,
-    ServiceImage, StartMode,
+    Addressing, DockerNetworkState, FeatureState, FileKind, Image, Permissions, PlatformError, Result,
+    ServiceDefinition, ServiceImage, StartMode, SystemRoute,
 };
 
 const REMOTE_ACCESS: &str = "RemoteAccess";
@@ -159,10 +158,11 @@ pub(super) fn create_network(machine: &mut Machine, network: &TransparentNetwork
     if !machine.present_nics().any(|nic| nic.physical && nic.name == network.adapter) {
         return Err(PlatformError::new(attempted, "HNS failed with error : Element not found."));
     }
-    // The adapter's addresses move away with its new switch (facts D.3).
+    // The adapter's addresses move away with its new switch (facts D.3), and its routes with them.
     if let Some(nic) = machine.nic_mut(&network.adapter) {
         nic.addresses.clear();
     }
+    machine.routes.retain(|route| route.adapter != network.adapter);
     let state = DockerNetworkState {
         driver: "transparent".into(),
         subnet: Some(network.subnet),
@@ -190,20 +190,39 @@ pub(super) fn create_network(machine: &mut Machine, network: &TransparentNetwork
 pub(super) fn remove_network(machine: &mut Machine, name: &str) -> Result<()> {
     let attempted = format!("remove the Docker network {name}");
     docker(machine, &attempted)?;
-    if machine.networks.remove(name).is_none() {
+    let Some(removed) = machine.networks.remove(name) else {
         return Err(PlatformError::new(attempted, format!("network {name} not found")));
+    };
+    // The adapter is on its own again, and asks DHCP.
+    if let Some(adapter) = removed.adapter {
+        set_addressing(machine, &adapter, &Addressing::Dhcp)?;
     }
     machine.nics.retain(|nic| nic.of_network.as_deref() != Some(name));
     Ok(())
 }
 
-pub(super) fn set_addresses(machine: &mut Machine, adapter: &str, addresses: &[Ipv4Net]) -> Result<()> {
+pub(super) fn addressing(machine: &Machine, adapter: &str) -> Option<Addressing> {
+    let nic = machine.present_nics().find(|nic| nic.name == adapter)?;
+    Some(Addressing::of(adapter, false, &nic.addresses, &machine.all_routes()))
+}
+
+/// Windows takes an adapter's default route away with its addresses.
+pub(super) fn set_addressing(machine: &mut Machine, adapter: &str, addressing: &Addressing) -> Result<()> {
+    // No DHCP server answers: an adapter of the machine then makes up an address, one of HNS has none (facts E).
+    let made_up = machine.pod_nic_unanswered();
     let Some(nic) = machine.nic_mut(adapter) else {
         let answer = "The filename, directory name, or volume label syntax is incorrect.";
         return Err(PlatformError::new(format!("set the addresses of {adapter}"), answer));
     };
-    nic.addresses = addresses.to_vec();
-    Ok(())
+    let (addresses, via) = match addressing {
+        Addressing::Dhcp if nic.physical => (vec![made_up], None),
+        Addressing::Dhcp => (Vec::new(), None),
+        Addressing::Static { address, further, gateway } => ([&[*address], further.as_slice()].concat(), *gateway),
+    };
+    nic.addresses = addresses;
+    machine.routes.retain(|route| route.adapter != adapter || route.destination.prefix_len() > 0);
+    let destination = net([0, 0, 0, 0].into(), 0);
+    via.map_or(Ok(()), |via| machine.add_route(&SystemRoute { destination, via, adapter: adapter.to_owned() }))
 }
 
 pub(super) fn create_switch(machine: &mut Machine, name: &str) -> Result<()> {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use k8swin_agent::Host;
-use k8swin_agent::platform::{KubeOperation, Permissions, ServiceDefinition, ServiceImage, StartMode, SystemRoute};
+use k8swin_agent::platform::{
+    Addressing, KubeOperation, Permissions, ServiceDefinition, ServiceImage, StartMode, SystemRoute,
+};
 use k8swin_agent::simulated::{HostSpec, SimulatedCluster, SimulatedHost};
 use k8swin_protocol::resource::*;
 use k8swin_protocol::wire::KubeCall;
@@ -150,6 +152,7 @@ fn windows_samples() -> Vec<Sample> {
             with_routing,
             vec![network("Ethernet 2"), address(), forwarding(ForwardingMode::Rras)],
         ),
+        sample("pod network on an adapter with a gateway", with_gateway, vec![network("Ethernet 2"), address()]),
         sample("pod network that was there", with_foreign_network, vec![network("Ethernet 2"), address()]),
         sample("switch", with_hyper_v, vec![adapter(ServiceAdapterKind::InternalSwitch, "KubeProxySwitch")]),
         sample("Docker's adapter", windows, vec![adapter(ServiceAdapterKind::DockerNat, "HNS Internal NIC")]),
@@ -307,6 +310,22 @@ fn with_foreign_network() -> SimulatedHost {
         };
         windows.create_transparent_network(&network).unwrap();
     });
+    host
+}
+
+/// The pod adapter has static addresses and the host's default route beside the routable one.
+fn with_gateway() -> SimulatedHost {
+    let host = windows();
+    by_hand(&host, |platform| {
+        let Host::Windows(windows) = platform else { unreachable!() };
+        let addressing = Addressing::Static {
+            address: "10.7.0.4/24".parse().unwrap(),
+            further: vec!["10.7.0.5/24".parse().unwrap()],
+            gateway: Some([10, 7, 0, 1].into()),
+        };
+        windows.set_addressing("Ethernet 2", &addressing).unwrap();
+    });
+    assert!(host.state_json().contains("0.0.0.0/0 via 10.7.0.1 on Ethernet 2"));
     host
 }
 

@@ -2,8 +2,9 @@
 
 use k8swin_protocol::facts::Facts;
 use k8swin_protocol::resource::{
-    CheckOutcome, Content, Directory, File, HostResources, Phase, Planned, ProgramInvocation, Protection,
-    ServiceProgram, WindowsResource, WindowsService,
+    CheckOutcome, Content, Directory, File, FirewallMatch, FirewallRule, HostResources, Phase, Planned,
+    ProgramInvocation, Protection, Route, ServiceAdapter, ServiceAdapterKind, ServiceProgram, WindowsResource,
+    WindowsService,
 };
 use k8swin_protocol::wire::{Request, ResourceResult, Response};
 use k8swin_protocol::{HostPath, Sha256};
@@ -41,7 +42,7 @@ fn file(name: &str, protection: Protection) -> WindowsResource {
     WindowsResource::File(File { path, content: Content::Text("content\n".into()), protection })
 }
 
-fn service(name: &str, arguments: &[&str]) -> WindowsResource {
+fn service(name: &str, arguments: &[&str], depends_on: &[&str]) -> WindowsResource {
     WindowsResource::Service(WindowsService {
         name: name.into(),
         display_name: format!("Test {name}"),
@@ -52,8 +53,7 @@ fn service(name: &str, arguments: &[&str]) -> WindowsResource {
             working_directory: path(WORK),
             log_directory: path(r"C:\k8swin\log"),
         }),
-        // Wine's Service Control Manager keeps no dependencies.
-        depends_on: Vec::new(),
+        depends_on: depends_on.iter().map(|name| (*name).to_owned()).collect(),
         inputs: Sha256::of(name.as_bytes()),
     })
 }
@@ -84,6 +84,7 @@ fn the_agent_works_under_wine() {
     let mut session = machine.session();
     let facts = facts(&mut session);
     files(&machine, &mut session);
+    what_wine_lacks(&facts, &mut session);
     services(&machine, session);
     // Another boot: `Machine` was powered off in between.
     let Facts::Windows(again) = self::facts_of(&mut machine.session()) else { panic!("facts of Linux") };
@@ -109,6 +110,8 @@ fn facts(session: &mut Session) -> k8swin_protocol::facts::WindowsFacts {
     assert!(!common.machine_id.is_empty());
     assert!(facts.ui_language.contains('-'));
     assert!(!facts.hyper_v);
+    assert!(facts.pending_reboot.is_empty(), "{:?}", facts.pending_reboot);
+    assert!(facts.forwarding.is_empty(), "{:?}", facts.forwarding);
     // The same questions in the same boot have the same answers.
     let Facts::Windows(again) = facts_of(session) else { panic!("facts of Linux") };
     assert_eq!(common.boot_id, again.common.boot_id);
@@ -139,9 +142,55 @@ fn files(machine: &Machine, session: &mut Session) {
     assert_eq!(apply(session, file("secret.pem", Protection::Secret)), ResourceResult::Changed);
 }
 
+/// Wine's `netsh` says that it worked and does nothing: what it was asked for is looked up, and found missing.
+fn what_wine_lacks(facts: &k8swin_protocol::facts::WindowsFacts, session: &mut Session) {
+    let mut fails = |resource: WindowsResource| match apply(session, resource) {
+        ResourceResult::Failed(failure) => failure,
+        other => panic!("{other:?}"),
+    };
+    let rule = fails(WindowsResource::FirewallRule(FirewallRule {
+        name: "k8swin test".into(),
+        allow: FirewallMatch::TcpPort(10250),
+        remote: Vec::new(),
+    }));
+    assert_eq!(rule.attempted, "put the firewall rule k8swin test");
+    assert_eq!(rule.answer, "every step succeeded, but it still differs: absent");
+    let addresses = facts.common.adapters.iter().flat_map(|adapter| &adapter.addresses);
+    if let Some(address) = addresses.into_iter().find(|address| address.prefix_len() < 31) {
+        let (destination, via) =
+            ("203.0.113.0/24".parse().unwrap(), address.hosts().find(|via| *via != address.addr()));
+        let route = WindowsResource::Route(Route { destination, via: via.unwrap(), from: address.addr() });
+        assert_eq!(fails(route).answer, "every step succeeded, but it still differs: absent");
+    }
+    let error = fails(switch());
+    assert_eq!(error.answer, "the Hyper-V role is not installed");
+    assert!(error.hint.is_some());
+    remove(session);
+}
+
+/// A service of that name makes it look as if the role were there: Wine's WMI, which is really asked then, knows no Hyper-V.
+fn hyper_v_without_its_classes(session: &mut Session) {
+    assert_eq!(apply(session, service("vmms", &["hyper-v"], &[])), ResourceResult::Changed);
+    let ResourceResult::Failed(error) = apply(session, switch()) else { panic!("a switch without Hyper-V") };
+    assert_eq!(error.answer, r"Hyper-V's WMI classes: there is no ROOT\virtualization\v2");
+    let Facts::Windows(facts) = facts_of(session) else { panic!("facts of Linux") };
+    assert!(facts.hyper_v);
+}
+
+fn switch() -> WindowsResource {
+    let kind = ServiceAdapterKind::InternalSwitch;
+    WindowsResource::ServiceAdapter(ServiceAdapter { kind, switch: "KubeProxySwitch".into() })
+}
+
+fn remove(session: &mut Session) {
+    let removed = session.ask(Request::Remove { phase: Phase::WindowsNodes });
+    let Response::Applied { results } = removed else { panic!("{removed:?}") };
+    assert!(results.iter().all(|(_, result)| *result == ResourceResult::Changed), "{results:?}");
+}
+
 fn services(machine: &Machine, mut session: Session) {
     let token = format!("token-{}", std::process::id());
-    let worker = service("worker", &[&token]);
+    let worker = service("worker", &[&token], &[NETWORK]);
     assert_eq!(apply(&mut session, network_service()), ResourceResult::Changed);
     assert!(machine.read("log/k8swin-network.log").contains("the network is in place, 0 changed"));
     assert_eq!(apply(&mut session, worker.clone()), ResourceResult::Changed);
@@ -157,8 +206,14 @@ fn services(machine: &Machine, mut session: Session) {
     machine.write("work/flood", "");
     machine.wait_for("a rotated log", || machine.path("log/worker.1.log").is_file());
 
+    // A service that another one depends on is changed. (Wine does not say what depends on it, so the worker runs on.)
+    let WindowsResource::Service(network) = network_service() else { unreachable!() };
+    let network = WindowsResource::Service(WindowsService { inputs: Sha256::of(b"others"), ..network });
+    assert_eq!(apply(&mut session, network), ResourceResult::Changed);
+    assert_eq!(check(&mut session, worker.clone()), CheckOutcome::InSync);
+
     // A program that fails at once is a failed start, with what it said.
-    let ResourceResult::Failed(failure) = apply(&mut session, service("failing", &["fail"])) else {
+    let ResourceResult::Failed(failure) = apply(&mut session, service("failing", &["fail"], &[])) else {
         panic!("a failing program counts as started")
     };
     assert!(failure.answer.contains("no such flag"), "{failure:?}");
@@ -170,12 +225,11 @@ fn services(machine: &Machine, mut session: Session) {
     let mut session = machine.session();
     machine.wait_for("the start at boot", || starts().len() == 3);
 
-    let removed = session.ask(Request::Remove { phase: Phase::WindowsNodes });
-    let Response::Applied { results } = removed else { panic!("{removed:?}") };
-    assert!(results.iter().all(|(_, result)| *result == ResourceResult::Changed), "{results:?}");
+    remove(&mut session);
     machine.wait_for("the end of the whole tree", || processes(&token) == 0);
     let gone = check(&mut session, worker);
     assert!(matches!(gone, CheckOutcome::Drifted { ref difference, .. } if difference == "absent"), "{gone:?}");
     assert!(!machine.path("etc/secret.pem").exists());
+    hyper_v_without_its_classes(&mut session);
     session.end();
 }

@@ -1,8 +1,11 @@
 //! What every call of the Windows API needs: wide text, and errors with what Windows says.
 
-#![expect(unsafe_code, reason = "text that Windows hands out is read by its address")]
+#![expect(unsafe_code, reason = "text that Windows hands out is read by its address, and exports are looked up")]
 
+use std::ffi::CStr;
 use std::io;
+
+use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleA, GetProcAddress};
 
 use super::super::PlatformError;
 
@@ -31,6 +34,12 @@ pub(super) unsafe fn text_at(start: *const u16) -> String {
     }
     // SAFETY: these `length` units were just read one by one.
     String::from_utf16_lossy(unsafe { std::slice::from_raw_parts(start, length) })
+}
+
+/// Whether a library that this program has loaded exports a function.
+pub(super) fn has(library: &CStr, function: &CStr) -> bool {
+    // SAFETY: both names are ended by a zero; the library stays loaded as long as this program runs.
+    unsafe { GetProcAddress(GetModuleHandleA(library.as_ptr().cast()), function.as_ptr().cast()).is_some() }
 }
 
 /// The error that the last call left.

@@ -1,22 +1,14 @@
 //! Files and folders of a Windows host.
 
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::windows::fs::OpenOptionsExt as _;
 
-use k8swin_protocol::digest::Hasher;
-use k8swin_protocol::{HostPath, Os, SecretBytes, Sha256};
+use k8swin_protocol::{HostPath, Os};
 
+use super::super::files::{failed, names};
 use super::super::{FileKind, Permissions, PlatformError, Result, Stat};
 use super::access;
-
-/// Bytes read at once.
-const BUFFER: usize = 256 << 10;
-
-fn failed(verb: &str, path: &HostPath) -> impl Fn(io::Error) -> PlatformError {
-    let attempted = format!("{verb} {path}");
-    move |error| PlatformError::new(attempted.clone(), error.to_string())
-}
 
 fn look(path: &HostPath) -> Result<Option<Metadata>> {
     match fs::symlink_metadata(path.as_str()) {
@@ -35,25 +27,6 @@ pub(super) fn stat(path: &HostPath) -> Result<Option<Stat>> {
     };
     let permissions = access::read(path, kind == FileKind::Directory)?;
     Ok(Some(Stat { kind, size: metadata.len(), permissions }))
-}
-
-pub(super) fn read(path: &HostPath) -> Result<SecretBytes> {
-    fs::read(path.as_str()).map(SecretBytes::new).map_err(failed("read", path))
-}
-
-pub(super) fn hash(path: &HostPath) -> Result<Sha256> {
-    let digest = || -> io::Result<Sha256> {
-        let mut file = File::open(path.as_str())?;
-        let (mut hasher, mut buffer) = (Hasher::default(), vec![0; BUFFER]);
-        loop {
-            let read = file.read(&mut buffer)?;
-            if read == 0 {
-                return Ok(hasher.finish());
-            }
-            hasher.update(buffer.get(..read).unwrap_or_default());
-        }
-    };
-    digest().map_err(failed("read", path))
 }
 
 pub(super) fn write(path: &HostPath, bytes: &[u8], permissions: &Permissions) -> Result<()> {
@@ -126,10 +99,7 @@ pub(super) fn remove_tree(path: &HostPath) -> Result<()> {
 }
 
 pub(super) fn list(path: &HostPath) -> Result<Vec<String>> {
-    let names = || -> io::Result<Vec<String>> {
-        fs::read_dir(path.as_str())?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
-    };
-    let mut names = names().map_err(failed("list", path))?;
+    let mut names = names(path).map_err(failed("list", path))?;
     names.sort();
     Ok(names)
 }

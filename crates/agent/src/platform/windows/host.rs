@@ -1,19 +1,18 @@
-//! The platform of a real Windows host. What is not done by an interface of Windows yet answers that it is not
-//! implemented; nothing is pretended.
+//! The platform of a real Windows host: which code carries out each call.
 
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ipnet::Ipv4Net;
 use k8swin_protocol::facts::{Adapter, CommonFacts, RouteEntry, WindowsFacts};
 use k8swin_protocol::resource::{FeatureName, FirewallRule, PauseImage, TransparentNetwork};
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
+use super::super::files as contents;
 use super::super::{
-    DockerNetworkState, Executable, FeatureState, Image, InstalledService, Permissions, Platform, PlatformError,
-    Result, ServiceDefinition, StartMode, Stat, SystemRoute, WindowsPlatform,
+    Addressing, DockerNetworkState, Executable, FeatureState, Image, InstalledRule, InstalledService, Permissions,
+    Platform, Result, ServiceDefinition, StartMode, Stat, SystemRoute, WindowsPlatform,
 };
-use super::{docker, features, files, network, services, system};
+use super::{docker, features, files, firewall, network, network_settings, remote_access, services, switch, system};
 
 /// Where the cluster's programs and images go.
 const DRIVE: &str = r"C:\";
@@ -22,10 +21,6 @@ const DRIVE: &str = r"C:\";
 #[derive(Default)]
 pub(in super::super) struct WindowsHost {
     own: Option<Executable>,
-}
-
-fn missing<T>(attempted: impl Into<String>) -> Result<T> {
-    Err(PlatformError::new(attempted, "not implemented on this platform yet"))
 }
 
 impl Platform for WindowsHost {
@@ -87,11 +82,11 @@ impl Platform for WindowsHost {
     }
 
     fn add_route(&mut self, route: &SystemRoute) -> Result<()> {
-        network::add_route(route)
+        network_settings::add_route(route)
     }
 
     fn remove_route(&mut self, route: &SystemRoute) -> Result<()> {
-        network::remove_route(route)
+        network_settings::remove_route(route)
     }
 
     fn stat(&mut self, path: &HostPath) -> Result<Option<Stat>> {
@@ -99,11 +94,11 @@ impl Platform for WindowsHost {
     }
 
     fn read_file(&mut self, path: &HostPath) -> Result<SecretBytes> {
-        files::read(path)
+        contents::read(path)
     }
 
     fn hash_file(&mut self, path: &HostPath) -> Result<Sha256> {
-        files::hash(path)
+        contents::hash(path)
     }
 
     fn write_file(&mut self, path: &HostPath, bytes: &[u8], permissions: &Permissions) -> Result<()> {
@@ -154,10 +149,7 @@ impl Platform for WindowsHost {
         if let Some(own) = &self.own {
             return Ok(own.clone());
         }
-        let unknown = |answer: String| PlatformError::new("find the agent's own program", answer);
-        let path = std::env::current_exe().map_err(|error| unknown(error.to_string()))?;
-        let path = HostPath::new(path.to_string_lossy()).map_err(|error| unknown(error.to_string()))?;
-        let own = Executable { sha256: self.hash_file(&path)?, path };
+        let own = contents::own_executable()?;
         self.own = Some(own.clone());
         Ok(own)
     }
@@ -192,8 +184,12 @@ impl WindowsPlatform for WindowsHost {
         docker::host_adapter(network)
     }
 
-    fn set_addresses(&mut self, adapter: &str, addresses: &[Ipv4Net]) -> Result<()> {
-        network::set_addresses(adapter, addresses)
+    fn addressing(&mut self, adapter: &str) -> Result<Option<Addressing>> {
+        network_settings::addressing(adapter)
+    }
+
+    fn set_addressing(&mut self, adapter: &str, addressing: &Addressing) -> Result<()> {
+        network_settings::set_addressing(adapter, addressing)
     }
 
     fn forwarding(&mut self, adapter: &str) -> Result<bool> {
@@ -202,40 +198,39 @@ impl WindowsPlatform for WindowsHost {
     }
 
     fn set_forwarding(&mut self, adapter: &str, on: bool) -> Result<()> {
-        let attempted = format!("switch forwarding of {adapter}");
-        network::set_forwarding(&network::by_name(&attempted, adapter)?, on)
+        network_settings::set_forwarding(adapter, on)
     }
 
     fn lan_router(&mut self) -> Result<bool> {
-        missing("look at Routing and Remote Access")
+        Ok(remote_access::is_lan_router())
     }
 
-    fn set_lan_router(&mut self, _on: bool) -> Result<()> {
-        missing("set up Routing and Remote Access")
+    fn set_lan_router(&mut self, on: bool) -> Result<()> {
+        remote_access::set_lan_router(on)
     }
 
     fn internal_switch(&mut self, name: &str) -> Result<bool> {
-        missing(format!("look for the switch {name}"))
+        switch::is_there(name)
     }
 
     fn create_internal_switch(&mut self, name: &str) -> Result<()> {
-        missing(format!("create the internal switch {name}"))
+        switch::create(name)
     }
 
     fn remove_internal_switch(&mut self, name: &str) -> Result<()> {
-        missing(format!("remove the internal switch {name}"))
+        switch::remove(name)
     }
 
-    fn firewall_rule(&mut self, name: &str) -> Result<Option<FirewallRule>> {
-        missing(format!("look for the firewall rule {name}"))
+    fn firewall_rule(&mut self, name: &str) -> Result<Option<InstalledRule>> {
+        firewall::find(name)
     }
 
     fn put_firewall_rule(&mut self, rule: &FirewallRule) -> Result<()> {
-        missing(format!("put the firewall rule {}", rule.name))
+        firewall::put(rule)
     }
 
     fn remove_firewall_rule(&mut self, name: &str) -> Result<()> {
-        missing(format!("remove the firewall rule {name}"))
+        firewall::remove(name)
     }
 
     fn image(&mut self, tag: &str) -> Result<Option<Image>> {

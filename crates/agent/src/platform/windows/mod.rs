@@ -10,20 +10,34 @@ mod api;
 #[cfg(windows)]
 mod docker;
 mod docker_answer;
+mod embedded_instance;
 #[cfg(windows)]
 mod features;
 #[cfg(windows)]
 mod files;
 #[cfg(windows)]
+mod firewall;
+mod firewall_rule;
+#[cfg(windows)]
 mod host;
 #[cfg(windows)]
 pub(crate) mod job;
 #[cfg(windows)]
+mod netsh;
+mod netsh_arguments;
+#[cfg(windows)]
 mod network;
+#[cfg(windows)]
+mod network_settings;
+#[cfg(windows)]
+mod remote_access;
+mod router_type;
 mod sddl;
 #[cfg(windows)]
 pub(crate) mod services;
 mod smbios;
+#[cfg(windows)]
+mod switch;
 #[cfg(windows)]
 mod system;
 

@@ -1,33 +1,30 @@
-//! Adapters, addresses, routes and listening ports, through the IP helper interface.
+//! Adapters, addresses, routes, forwarding and listening ports, read through the IP helper interface.
 
 #![expect(unsafe_code, reason = "tables of iphlpapi are read in place")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::process::{Command, Stdio};
 use std::ptr::{null, null_mut};
 
 use ipnet::Ipv4Net;
 use k8swin_protocol::facts::{Adapter, Listener, RouteEntry};
-use windows_registry::LOCAL_MACHINE;
-use windows_sys::Win32::Foundation::{
-    ERROR_BUFFER_OVERFLOW, ERROR_INSUFFICIENT_BUFFER, ERROR_NOT_FOUND, ERROR_OBJECT_ALREADY_EXISTS,
-};
+use windows_sys::Win32::Foundation::{ERROR_BUFFER_OVERFLOW, ERROR_INSUFFICIENT_BUFFER, ERROR_NOT_FOUND};
 use windows_sys::Win32::NetworkManagement::IpHelper::{
-    CreateIpForwardEntry2, DeleteIpForwardEntry2, FreeMibTable, GAA_FLAG_SKIP_ANYCAST, GAA_FLAG_SKIP_DNS_SERVER,
-    GAA_FLAG_SKIP_MULTICAST, GetAdaptersAddresses, GetExtendedTcpTable, GetIfEntry2, GetIpForwardTable2,
-    GetIpInterfaceEntry, IF_TYPE_SOFTWARE_LOOPBACK, IP_ADAPTER_ADDRESSES_LH, IP_ADAPTER_DHCP_ENABLED,
-    InitializeIpForwardEntry, MIB_IF_ROW2, MIB_IPFORWARD_ROW2, MIB_IPFORWARD_TABLE2, MIB_IPINTERFACE_ROW,
-    MIB_TCP6ROW_OWNER_PID, MIB_TCPROW_OWNER_PID, SetIpInterfaceEntry, TCP_TABLE_OWNER_PID_LISTENER,
+    FreeMibTable, GAA_FLAG_SKIP_ANYCAST, GAA_FLAG_SKIP_DNS_SERVER, GAA_FLAG_SKIP_MULTICAST, GetAdaptersAddresses,
+    GetExtendedTcpTable, GetIfEntry2, GetIfTable2, GetIpForwardTable2, GetIpInterfaceEntry, IF_TYPE_SOFTWARE_LOOPBACK,
+    IP_ADAPTER_ADDRESSES_LH, IP_ADAPTER_DHCP_ENABLED, MIB_IF_ROW2, MIB_IF_TABLE2, MIB_IPFORWARD_ROW2,
+    MIB_IPFORWARD_TABLE2, MIB_IPINTERFACE_ROW, MIB_TCP6ROW_OWNER_PID, MIB_TCPROW_OWNER_PID,
+    TCP_TABLE_OWNER_PID_LISTENER,
 };
 use windows_sys::Win32::NetworkManagement::Ndis::{IfOperStatusUp, NET_LUID_LH};
-use windows_sys::Win32::Networking::WinSock::{AF_INET, AF_INET6, MIB_IPPROTO_NETMGMT, SOCKADDR_IN};
+use windows_sys::Win32::Networking::WinSock::{AF_INET, AF_INET6, SOCKADDR_IN};
 
-use super::super::{PlatformError, Result, SystemRoute};
+use super::super::{PlatformError, Result};
 use super::{api, system};
 
-/// The first bit of `InterfaceAndOperStatusFlags`: `HardwareInterface`.
+/// The first two bits of `InterfaceAndOperStatusFlags`: `HardwareInterface` and `FilterInterface`.
 const HARDWARE: u8 = 1;
+const FILTER: u8 = 2;
 
 /// The Windows kernel's own process, which holds the ports of drivers (SMB, HTTP).
 const SYSTEM_PROCESS: u32 = 4;
@@ -35,12 +32,17 @@ const SYSTEM_PROCESS: u32 = 4;
 /// An adapter and how Windows' interfaces call it until the next change.
 pub(super) struct Found {
     pub(super) adapter: Adapter,
-    index: u32,
+    /// Windows may number an adapter anew that HNS makes again (facts E): good for the next call only.
+    pub(super) index: u32,
     luid: NET_LUID_LH,
-    dhcp: bool,
+    /// Whether IPv4 is bound to it: not while a switch has it (facts D.3).
+    pub(super) bound: bool,
+    /// Whether it asks DHCP for its addresses.
+    pub(super) dhcp: bool,
 }
 
-/// All adapters but the loopback one.
+/// All adapters but the loopback one. `GetAdaptersAddresses` has only those to which IPv4 is bound: the pod adapter is not
+/// among them once a switch has taken it, and comes from the list of hardware.
 pub(super) fn found() -> Result<Vec<Found>> {
     let attempted = "list the network adapters";
     let mut buffer: Vec<u64> = vec![0; 4 << 10];
@@ -76,20 +78,20 @@ pub(super) fn found() -> Result<Vec<Found>> {
         }
         // SAFETY: this variant is the one that GetAdaptersAddresses fills.
         let index = unsafe { entry.Anonymous1.Anonymous.IfIndex };
-        // SAFETY: the name lies in the buffer and is ended by a zero.
-        let name = unsafe { api::text_at(entry.FriendlyName) };
-        let mac = entry.PhysicalAddress.iter().take(entry.PhysicalAddressLength as usize);
         let adapter = Adapter {
-            name,
-            mac: mac.map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join("-"),
+            // SAFETY: the name lies in the buffer and is ended by a zero.
+            name: unsafe { api::text_at(entry.FriendlyName) },
+            mac: mac(&entry.PhysicalAddress, entry.PhysicalAddressLength),
             addresses: addresses(entry),
             up: entry.OperStatus == IfOperStatusUp,
             physical: physical(index)?,
         };
         // SAFETY: both variants are the same bits.
         let dhcp = unsafe { entry.Anonymous2.Flags } & IP_ADAPTER_DHCP_ENABLED != 0;
-        adapters.push(Found { adapter, index, luid: entry.Luid, dhcp });
+        adapters.push(Found { adapter, index, luid: entry.Luid, bound: true, dhcp });
     }
+    let listed: BTreeSet<_> = adapters.iter().map(|found| found.index).collect();
+    adapters.extend(hardware()?.into_iter().filter(|found| !listed.contains(&found.index)));
     Ok(adapters)
 }
 
@@ -115,13 +117,51 @@ fn addresses(entry: &IP_ADAPTER_ADDRESSES_LH) -> Vec<Ipv4Net> {
     addresses
 }
 
+/// Adapters that are hardware, of the machine or its hypervisor, whether or not a protocol is bound to them.
+fn hardware() -> Result<Vec<Found>> {
+    let mut table: *mut MIB_IF_TABLE2 = null_mut();
+    // SAFETY: a table is written on success; it is freed below.
+    let code = unsafe { GetIfTable2(&raw mut table) };
+    api::succeeded("list the network interfaces", code)?;
+    // SAFETY: the table has the number of rows that it says, and nothing changes it until it is freed.
+    let rows: &[MIB_IF_ROW2] =
+        unsafe { std::slice::from_raw_parts((&raw const (*table).Table).cast(), (*table).NumEntries as usize) };
+    let hardware = rows.iter().filter(|row| row.Type != IF_TYPE_SOFTWARE_LOOPBACK && is_hardware(row));
+    let found = hardware.map(|row| Found {
+        adapter: Adapter {
+            name: api::text(&row.Alias),
+            mac: mac(&row.PhysicalAddress, row.PhysicalAddressLength),
+            addresses: Vec::new(),
+            up: row.OperStatus == IfOperStatusUp,
+            physical: true,
+        },
+        index: row.InterfaceIndex,
+        luid: row.InterfaceLuid,
+        bound: false,
+        dhcp: false,
+    });
+    let found = found.collect();
+    // SAFETY: Windows allocated the table, and no row of it is used any more.
+    unsafe { FreeMibTable(table.cast()) };
+    Ok(found)
+}
+
 /// Whether an adapter is hardware, of the machine or its hypervisor.
 fn physical(index: u32) -> Result<bool> {
     let mut row = MIB_IF_ROW2 { InterfaceIndex: index, ..Default::default() };
     // SAFETY: the row is ours and names its interface.
     let code = unsafe { GetIfEntry2(&raw mut row) };
     api::succeeded(format!("look at the network adapter {index}"), code)?;
-    Ok(row.InterfaceAndOperStatusFlags._bitfield & HARDWARE != 0)
+    Ok(is_hardware(&row))
+}
+
+fn is_hardware(row: &MIB_IF_ROW2) -> bool {
+    row.InterfaceAndOperStatusFlags._bitfield & (HARDWARE | FILTER) == HARDWARE
+}
+
+fn mac(address: &[u8], length: u32) -> String {
+    let bytes = address.iter().take(length as usize).map(|byte| format!("{byte:02x}"));
+    bytes.collect::<Vec<_>>().join("-")
 }
 
 /// IPv4 routes, without those that Windows makes for each address by itself: the host's own addresses, broadcast and
@@ -151,116 +191,6 @@ pub(super) fn routes() -> Result<Vec<RouteEntry>> {
     // SAFETY: Windows allocated the table, and no row of it is used any more.
     unsafe { FreeMibTable(table.cast()) };
     Ok(routes)
-}
-
-/// Gives an adapter exactly these static addresses, now and at boot; none means that it asks DHCP. `netsh` is the one way
-/// that does both: addresses of the IP helper interface are gone after a boot. Its exit code tells; its text is not read.
-pub(super) fn set_addresses(adapter: &str, addresses: &[Ipv4Net]) -> Result<()> {
-    let attempted = format!("set the addresses of {adapter}");
-    let found = by_name(&attempted, adapter)?;
-    let name = format!("name={adapter}");
-    let Some((first, others)) = addresses.split_first() else {
-        // netsh refuses what is so already.
-        return if found.dhcp { Ok(()) } else { netsh(&attempted, &["set", "address", &name, "source=dhcp"]) };
-    };
-    let (address, mask) = (format!("address={}", first.addr()), format!("mask={}", first.netmask()));
-    netsh(&attempted, &["set", "address", &name, "source=static", &address, &mask])?;
-    for other in others {
-        let (address, mask) = (format!("address={}", other.addr()), format!("mask={}", other.netmask()));
-        netsh(&attempted, &["add", "address", &name, &address, &mask])?;
-    }
-    Ok(())
-}
-
-fn netsh(attempted: &str, arguments: &[&str]) -> Result<()> {
-    let failed = |answer: String| PlatformError::new(attempted, format!("netsh: {answer}"));
-    let arguments = [&["interface", "ipv4"], arguments].concat();
-    let output = Command::new("netsh.exe").args(arguments).stdin(Stdio::null()).output();
-    let output = output.map_err(|error| failed(error.to_string()))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    // For people: whatever language it is in.
-    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    Err(failed(if said.is_empty() { output.status.to_string() } else { said }))
-}
-
-/// Where Windows keeps the routes that it adds at boot: one value each, `destination,mask,router,metric`. It has no
-/// adapter (facts E), so `k8swin-network` adds routes by adapter again at boot; this is for the time before.
-const PERSISTENT: &str = r"SYSTEM\CurrentControlSet\Services\Tcpip\Parameters\PersistentRoutes";
-
-/// The metric that `route add` gives.
-const METRIC: u32 = 1;
-
-/// Adds a route now and at boot.
-pub(super) fn add_route(route: &SystemRoute) -> Result<()> {
-    let attempted = format!("add the route {route}");
-    let row = route_row(&attempted, route)?;
-    // SAFETY: the row was initialised by Windows and names its interface, destination and router.
-    match unsafe { CreateIpForwardEntry2(&raw const row) } {
-        ERROR_OBJECT_ALREADY_EXISTS => {}
-        code => api::succeeded(attempted.as_str(), code)?,
-    }
-    LOCAL_MACHINE
-        .create(PERSISTENT)
-        .and_then(|key| key.set_string(persistent_name(route, METRIC), ""))
-        .map_err(|error| PlatformError::new(attempted, format!("for the next boot: {}", error.message())))
-}
-
-/// Removes a route now and at boot.
-pub(super) fn remove_route(route: &SystemRoute) -> Result<()> {
-    let attempted = format!("remove the route {route}");
-    let row = route_row(&attempted, route)?;
-    // SAFETY: the row was initialised by Windows and names its interface, destination and router.
-    match unsafe { DeleteIpForwardEntry2(&raw const row) } {
-        ERROR_NOT_FOUND => {}
-        code => api::succeeded(attempted.as_str(), code)?,
-    }
-    // Whoever added it may have given it another metric.
-    let beginning = persistent_beginning(route);
-    let Ok(stored) = LOCAL_MACHINE.open(PERSISTENT) else { return Ok(()) };
-    let unreadable = |answer: String| PlatformError::new(attempted.as_str(), format!("for the next boot: {answer}"));
-    let names: Vec<String> =
-        stored.values().map_err(|error| unreadable(error.message()))?.map(|(name, _)| name).collect();
-    for name in names.into_iter().filter(|name| name.starts_with(&beginning)) {
-        LOCAL_MACHINE
-            .create(PERSISTENT)
-            .and_then(|key| key.remove_value(&name))
-            .map_err(|error| unreadable(error.message()))?;
-    }
-    Ok(())
-}
-
-fn persistent_beginning(route: &SystemRoute) -> String {
-    format!("{},{},{},", route.destination.network(), route.destination.netmask(), route.via)
-}
-
-fn persistent_name(route: &SystemRoute, metric: u32) -> String {
-    format!("{}{metric}", persistent_beginning(route))
-}
-
-fn route_row(attempted: &str, route: &SystemRoute) -> Result<MIB_IPFORWARD_ROW2> {
-    // A program that calls them under Wine is ended.
-    if system::is_wine() {
-        return Err(PlatformError::new(attempted, "Wine does not have CreateIpForwardEntry2"));
-    }
-    let found = by_name(attempted, &route.adapter)?;
-    let mut row = MIB_IPFORWARD_ROW2::default();
-    // SAFETY: the row is ours; all of it is written.
-    unsafe { InitializeIpForwardEntry(&raw mut row) };
-    row.InterfaceLuid = found.luid;
-    row.DestinationPrefix.Prefix.Ipv4 = socket_address(route.destination.network());
-    row.DestinationPrefix.PrefixLength = route.destination.prefix_len();
-    row.NextHop.Ipv4 = socket_address(route.via);
-    row.Metric = METRIC;
-    row.Protocol = MIB_IPPROTO_NETMGMT;
-    Ok(row)
-}
-
-fn socket_address(address: Ipv4Addr) -> SOCKADDR_IN {
-    let mut socket = SOCKADDR_IN { sin_family: AF_INET, ..Default::default() };
-    socket.sin_addr.S_un.S_addr = u32::from_ne_bytes(address.octets());
-    socket
 }
 
 /// TCP ports on which something listens, by IPv4 or IPv6.
@@ -329,10 +259,10 @@ pub(super) fn by_name(attempted: &str, name: &str) -> Result<Found> {
     found.ok_or_else(|| PlatformError::new(attempted, format!("there is no adapter {name}")))
 }
 
-/// Adapters that forward IPv4 packets. Wine cannot tell, and has none.
+/// Adapters that forward IPv4 packets; none on a system that cannot tell, which is Wine.
 pub(super) fn forwarding_adapters(found: &[Found]) -> Result<Vec<String>> {
     let mut names = Vec::new();
-    for adapter in found.iter().filter(|_| !system::is_wine()) {
+    for adapter in found.iter().filter(|_| tells_forwarding()) {
         if forwarding(adapter)? {
             names.push(adapter.adapter.name.clone());
         }
@@ -342,34 +272,19 @@ pub(super) fn forwarding_adapters(found: &[Found]) -> Result<Vec<String>> {
 
 /// Whether an adapter forwards IPv4 packets. One to which IPv4 is not bound does not.
 pub(super) fn forwarding(found: &Found) -> Result<bool> {
-    match interface(&format!("look at forwarding of {}", found.adapter.name), found)? {
-        Some(row) => Ok(row.ForwardingEnabled),
-        None => Ok(false),
-    }
-}
-
-/// Switches forwarding of IPv4 packets.
-pub(super) fn set_forwarding(found: &Found, on: bool) -> Result<()> {
-    let attempted = format!("switch forwarding of {}", found.adapter.name);
-    let Some(mut row) = interface(&attempted, found)? else {
-        return Err(PlatformError::new(attempted, "IPv4 is not bound to it"));
-    };
-    row.ForwardingEnabled = on;
-    // Windows refuses an IPv4 row with the value that it handed out itself.
-    row.SitePrefixLength = 0;
-    // SAFETY: the row is complete, as Windows handed it out.
-    let code = unsafe { SetIpInterfaceEntry(&raw mut row) };
-    api::succeeded(attempted, code)
-}
-
-fn interface(attempted: &str, found: &Found) -> Result<Option<MIB_IPINTERFACE_ROW>> {
-    if system::is_wine() {
-        return Err(PlatformError::new(attempted, "Wine does not have GetIpInterfaceEntry"));
+    let attempted = format!("look at forwarding of {}", found.adapter.name);
+    if !tells_forwarding() {
+        return Err(PlatformError::new(attempted, "this system does not have GetIpInterfaceEntry"));
     }
     let mut row = MIB_IPINTERFACE_ROW { Family: AF_INET, InterfaceLuid: found.luid, ..Default::default() };
     // SAFETY: the row is ours and names its interface.
     match unsafe { GetIpInterfaceEntry(&raw mut row) } {
-        ERROR_NOT_FOUND => Ok(None),
-        code => api::succeeded(attempted, code).map(|()| Some(row)),
+        ERROR_NOT_FOUND => Ok(false),
+        code => api::succeeded(attempted, code).map(|()| row.ForwardingEnabled),
     }
+}
+
+/// Wine does not have this one call, and ends a program that makes it all the same.
+fn tells_forwarding() -> bool {
+    api::has(c"iphlpapi.dll", c"GetIpInterfaceEntry")
 }

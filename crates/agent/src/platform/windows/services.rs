@@ -83,8 +83,12 @@ fn open_present(attempted: &str, name: &str, access: ServiceAccess) -> Result<Se
     open(attempted, name, access)?.ok_or_else(|| PlatformError::new(attempted, "there is no such service"))
 }
 
+fn service_path(name: &str) -> String {
+    format!(r"SYSTEM\CurrentControlSet\Services\{name}")
+}
+
 fn parameters_path(name: &str) -> String {
-    format!(r"SYSTEM\CurrentControlSet\Services\{name}\Parameters")
+    format!(r"{}\Parameters", service_path(name))
 }
 
 fn parameters(attempted: &str, name: &str) -> Result<Key> {
@@ -122,10 +126,14 @@ pub(super) fn query(name: &str) -> Result<Option<InstalledService>> {
         _ => ServiceImage::Other { command_line },
     };
     let depends_on = config.dependencies.iter().map(ServiceDependency::to_system_identifier);
+    let mut depends_on: Vec<_> = depends_on.map(|name| name.to_string_lossy().into_owned()).collect();
+    if depends_on.is_empty() {
+        depends_on = stored_dependencies(name);
+    }
     let definition = ServiceDefinition {
         display_name: config.display_name.to_string_lossy().into_owned(),
         image,
-        depends_on: depends_on.map(|name| name.to_string_lossy().into_owned()).collect(),
+        depends_on,
         start: match config.start_type {
             ServiceStartType::OnDemand => StartMode::Manual,
             ServiceStartType::Disabled => StartMode::Disabled,
@@ -136,6 +144,12 @@ pub(super) fn query(name: &str) -> Result<Option<InstalledService>> {
         },
     };
     Ok(Some(InstalledService { definition, running: status.current_state == ServiceState::Running }))
+}
+
+/// What a service depends on by its registry key, where the manager keeps it. Wine's manager does not give it back.
+fn stored_dependencies(name: &str) -> Vec<String> {
+    let stored = LOCAL_MACHINE.open(service_path(name)).and_then(|key| key.get_multi_string("DependOnService"));
+    stored.unwrap_or_default().into_iter().filter(|name| !name.is_empty()).collect()
 }
 
 fn command_line(name: &str, image: &ServiceImage) -> String {
@@ -162,7 +176,7 @@ pub(super) fn create(name: &str, definition: &ServiceDefinition) -> Result<()> {
         error_control: ServiceErrorControl::Normal,
         executable_path: PathBuf::from(command_line(name, &definition.image)),
         launch_arguments: Vec::new(),
-        dependencies: Vec::new(),
+        dependencies: definition.depends_on.iter().map(|name| ServiceDependency::Service(name.into())).collect(),
         account_name: None,
         account_password: None,
     };

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::mem::size_of;
 use std::os::windows::io::{AsRawHandle as _, FromRawHandle as _, OwnedHandle};
+use std::path::PathBuf;
 use std::ptr::null_mut;
 
 use windows_registry::LOCAL_MACHINE;
@@ -18,14 +19,13 @@ use windows_sys::Win32::Security::{
     TOKEN_ADJUST_PRIVILEGES, TOKEN_ELEVATION, TOKEN_PRIVILEGES, TOKEN_QUERY, TokenElevation,
 };
 use windows_sys::Win32::Storage::FileSystem::GetDiskFreeSpaceExW;
-use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress};
 use windows_sys::Win32::System::Shutdown::{
     InitiateShutdownW, SHTDN_REASON_FLAG_PLANNED, SHTDN_REASON_MAJOR_APPLICATION, SHTDN_REASON_MINOR_RECONFIG,
     SHUTDOWN_FORCE_OTHERS, SHUTDOWN_FORCE_SELF, SHUTDOWN_RESTART,
 };
 use windows_sys::Win32::System::SystemInformation::{
-    ComputerNamePhysicalDnsHostname, GetComputerNameExW, GetSystemFirmwareTable, GlobalMemoryStatusEx, MEMORYSTATUSEX,
-    OSVERSIONINFOW, RSMB,
+    ComputerNamePhysicalDnsHostname, GetComputerNameExW, GetSystemDirectoryW, GetSystemFirmwareTable,
+    GlobalMemoryStatusEx, MEMORYSTATUSEX, OSVERSIONINFOW, RSMB,
 };
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
 use windows_sys::Win32::System::WindowsProgramming::SYSTEM_PROCESS_INFORMATION;
@@ -103,6 +103,16 @@ pub(super) fn machine_id() -> Result<String> {
         .and_then(|key| key.get_string("MachineGuid"))
         .map(|guid| guid.to_lowercase())
         .map_err(|error| PlatformError::new("read the machine's identity", error.to_string()))
+}
+
+/// The folder of Windows' own programs.
+pub(super) fn directory() -> Result<PathBuf> {
+    let mut buffer = [0_u16; 260];
+    // SAFETY: the buffer has the length that is said.
+    match unsafe { GetSystemDirectoryW(buffer.as_mut_ptr(), 260) } {
+        0 => Err(api::last_error("find the folder of Windows' programs")),
+        _ => Ok(PathBuf::from(api::text(&buffer))),
+    }
 }
 
 /// Physical memory in bytes.
@@ -227,25 +237,30 @@ pub(super) fn boot_id() -> Result<String> {
         .ok_or_else(|| PlatformError::new("find when the host was started", "there is no process services.exe"))
 }
 
+/// Keys of the registry that are there while a restart is pending, and only then. Others that are often looked at
+/// (`PackagesPending`, Server Manager's `CurrentRebootAttempts`) are known to outlive the restart.
+const PENDING_KEYS: [(&str, &str); 2] = [
+    (r"SOFTWARE\Microsoft\Windows\CurrentVersion\Component Based Servicing\RebootPending", "Component Based Servicing"),
+    (r"SOFTWARE\Microsoft\Windows\CurrentVersion\WindowsUpdate\Auto Update\RebootRequired", "Windows Update"),
+];
+
 /// Why a restart is pending, by what Windows leaves in the registry.
 pub(super) fn pending_reboot() -> Vec<String> {
-    const CURRENT: &str = r"SOFTWARE\Microsoft\Windows\CurrentVersion";
-    let there = |path: &str| LOCAL_MACHINE.open(path).is_ok();
-    let text = |path: &str, value: &str| LOCAL_MACHINE.open(path).and_then(|key| key.get_string(value)).ok();
-    let mut reasons = Vec::new();
-    if there(&format!(r"{CURRENT}\Component Based Servicing\RebootPending")) {
-        reasons.push("Component Based Servicing".to_owned());
-    }
-    if there(&format!(r"{CURRENT}\WindowsUpdate\Auto Update\RebootRequired")) {
-        reasons.push("Windows Update".to_owned());
-    }
+    const NETLOGON: &str = r"SYSTEM\CurrentControlSet\Services\Netlogon";
+    const NAMES: &str = r"SYSTEM\CurrentControlSet\Control\ComputerName";
+    let there = PENDING_KEYS.iter().filter(|(key, _)| LOCAL_MACHINE.open(key).is_ok());
+    let mut reasons: Vec<_> = there.map(|(_, reason)| (*reason).to_owned()).collect();
     let renames = LOCAL_MACHINE
         .open(r"SYSTEM\CurrentControlSet\Control\Session Manager")
         .and_then(|key| key.get_multi_string("PendingFileRenameOperations"));
     if renames.is_ok_and(|files| !files.is_empty()) {
         reasons.push("files to be replaced at boot".to_owned());
     }
-    let name = |key: &str| text(&format!(r"SYSTEM\CurrentControlSet\Control\ComputerName\{key}"), "ComputerName");
+    if LOCAL_MACHINE.open(NETLOGON).is_ok_and(|key| key.get_type("JoinDomain").is_ok()) {
+        reasons.push("the host is to join a domain".to_owned());
+    }
+    let name =
+        |key: &str| LOCAL_MACHINE.open(format!(r"{NAMES}\{key}")).and_then(|key| key.get_string("ComputerName")).ok();
     if let (Some(active), Some(next)) = (name("ActiveComputerName"), name("ComputerName"))
         && !active.eq_ignore_ascii_case(&next)
     {
@@ -309,9 +324,7 @@ fn enable_privilege(name: &str) -> Result<()> {
 
 /// Whether this is Wine, which ends a program that calls what it lacks.
 pub(super) fn is_wine() -> bool {
-    let name = api::wide("ntdll.dll");
-    // SAFETY: both names are ended by a zero; ntdll is loaded in every process and stays.
-    unsafe { GetProcAddress(GetModuleHandleW(name.as_ptr()), c"wine_get_version".as_ptr().cast()).is_some() }
+    api::has(c"ntdll.dll", c"wine_get_version")
 }
 
 /// The size of a structure, as Windows wants it said.
