@@ -122,8 +122,7 @@ impl Platform for LinuxHost {
     fn hold_network(&mut self) -> Result<Option<fs::File>> {
         // The folder itself is locked: a file for it would be one more thing to leave behind.
         let folder = Os::Linux.state();
-        let failed =
-            |error: std::io::Error| PlatformError::new(format!("lock {folder}"), files::describe(&error));
+        let failed = |error: std::io::Error| PlatformError::new(format!("lock {folder}"), files::describe(&error));
         let file = match fs::File::open(folder.as_str()) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -163,9 +162,9 @@ impl LinuxPlatform for LinuxHost {
 
     fn module_loaded(&mut self, name: &str) -> Result<bool> {
         let loaded = Path::new("/sys/module").join(name.replace('-', "_"));
-        let looked = loaded.try_exists().map_err(|error| {
-            PlatformError::new(format!("look for the kernel module {name}"), files::describe(&error))
-        });
+        let looked = loaded
+            .try_exists()
+            .map_err(|error| PlatformError::new(format!("look for the kernel module {name}"), files::describe(&error)));
         if looked? {
             return Ok(true);
         }
