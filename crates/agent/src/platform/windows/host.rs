@@ -9,11 +9,13 @@ use k8swin_protocol::facts::{Adapter, CommonFacts, RouteEntry, WindowsFacts};
 use k8swin_protocol::resource::{FeatureName, FirewallRule, PauseImage, TransparentNetwork};
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
+use super::super::host_lock;
 use super::super::{
-    DockerNetworkState, Executable, FeatureState, Image, InstalledService, Permissions, Platform, PlatformError,
-    Result, ServiceDefinition, StartMode, Stat, SystemRoute, WindowsPlatform,
+    DockerNetworkState, Executable, FeatureState, HostLock, Image, InstalledService, Permissions, Platform,
+    PlatformError, Result, ServiceDefinition, StartMode, Stat, SystemRoute, WindowsPlatform,
 };
-use super::{docker, features, files, network, services, system};
+use super::{change, docker, features, files, network, services, system};
+use crate::ledger;
 
 /// Where the cluster's programs and images go.
 const DRIVE: &str = r"C:\";
@@ -160,6 +162,20 @@ impl Platform for WindowsHost {
         let own = Executable { sha256: self.hash_file(&path)?, path };
         self.own = Some(own.clone());
         Ok(own)
+    }
+
+    fn try_lock(&mut self, doing: &str) -> Result<HostLock> {
+        let state = Os::Windows.state();
+        ledger::ensure_folder(self, &state)?;
+        host_lock::try_lock(&state, doing)
+    }
+
+    fn start_change(&mut self) -> Result<()> {
+        change::start(self.own_executable()?.path.as_str())
+    }
+
+    fn forget_change(&mut self) -> Result<()> {
+        change::forget()
     }
 
     fn reboot(&mut self, reason: &str) -> Result<()> {
