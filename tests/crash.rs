@@ -196,3 +196,50 @@ fn an_interrupted_run_leaves_no_shell_and_no_lock() {
     }
     stage.end();
 }
+
+/// The process that changes a host's network crashes at one of its steps, in the midst of a run.
+fn changed_network_killed_at(step: usize, undisturbed: &Undisturbed) -> bool {
+    let stage = Stage::new();
+    copy_folder(undisturbed.keys.path(), &stage.folder.path().join("state"));
+    let killed = Arc::new(AtomicBool::new(false));
+    for (name, host) in stage.lab.hosts() {
+        if name != "win01" {
+            continue;
+        }
+        let (host, killed, steps) = (host.simulated().clone(), Arc::clone(&killed), AtomicUsize::new(0));
+        host.clone().before_mutation(Arc::new(move |_: &str| {
+            let changing = std::thread::current().name().is_some_and(|name| name.starts_with("k8swin-change"));
+            if changing && steps.fetch_add(1, Ordering::SeqCst) + 1 == step && !killed.swap(true, Ordering::SeqCst) {
+                host.kill_change();
+            }
+            Ok(())
+        }));
+    }
+    let run = Run::new(stage.command(&["up"]).output().unwrap());
+    assert!([0, 4].contains(&run.code), "killed at step {step}:\n{}", run.stderr);
+    if run.code == 4 {
+        assert!(
+            run.stderr.contains("win01")
+                && ["taken back", "nothing was changed"].iter().any(|text| run.stderr.contains(text)),
+            "step {step}:\n{}",
+            run.stderr
+        );
+    }
+    let again = Run::new(stage.command(&["up"]).output().unwrap());
+    assert_eq!(again.code, 0, "killed at step {step}:\n{}", again.stderr);
+    for (after, expected) in stage.states().iter().zip(&undisturbed.states) {
+        assert_eq!(after, expected, "the change was killed at step {step}");
+    }
+    stage.end();
+    killed.load(Ordering::SeqCst)
+}
+
+#[test]
+fn a_network_change_whose_process_crashes_at_any_step_is_taken_back_and_done_again() {
+    let undisturbed = undisturbed();
+    let mut step = 1;
+    while changed_network_killed_at(step, &undisturbed) {
+        step += 1;
+    }
+    assert!(step > 10, "{step}");
+}

@@ -41,6 +41,11 @@ impl LocalLab {
         command
     }
 
+    /// How many commands each host was given so far.
+    pub(crate) fn commands(&self) -> std::collections::BTreeMap<String, u64> {
+        self.lab.hosts().map(|(name, host)| (name.to_owned(), host.counters().commands)).collect()
+    }
+
     /// Switches faults on, or off with an empty text.
     pub(crate) fn faults(&self, toml: &str) {
         std::fs::write(self.lab.directory().join("faults.toml"), toml).unwrap();

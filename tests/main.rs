@@ -15,6 +15,7 @@ mod failures;
 mod interrupt;
 mod inventories;
 mod lock;
+mod network;
 mod one_host;
 mod safety;
 mod secrets;

@@ -6,11 +6,12 @@ use std::time::Duration;
 use k8swin_protocol::resource::{CheckOutcome, Content, Phase, Planned, ResourceId};
 use k8swin_protocol::wire::{Checked, ResourceResult};
 use k8swin_protocol::{HostPath, Sha256};
+use serde::{Deserialize, Serialize};
 
 use crate::blobs;
 use crate::ledger::{self, Entry, Ledger};
 use crate::platform::{Permissions, Platform, PlatformError, Result};
-use crate::resources::{Applied, Context, Removal, Resource, file};
+use crate::resources::{Applied, Context, Prior, Removal, Resource, file};
 
 /// How often, and how many times, something that a resource waits for is looked for: two minutes.
 const POLL: Duration = Duration::from_millis(500);
@@ -26,6 +27,18 @@ pub(crate) trait Watcher<P: ?Sized> {
     /// # Errors
     /// When the work must not go on.
     fn alive(&mut self, host: &mut P) -> Result<()>;
+}
+
+/// How to take back one change.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Undo<R> {
+    planned: Planned<R>,
+    /// What was there right before it.
+    before: Prior,
+    /// What was there before the first change of the same order, where that could be told.
+    at_start: Option<Prior>,
+    /// The ledger's entry before it.
+    entry: Option<Entry<R>>,
 }
 
 /// The engine, for the time of one request.
@@ -138,7 +151,7 @@ impl<'a, R: Resource> Engine<'a, R> {
         }
         self.record_intent(planned)?;
         self.make_folders(resource)?;
-        let applied = resource.apply(self.host, &context)?;
+        let applied = resource.apply(self.host, &context, watcher)?;
         if let Some(entry) = self.ledger.entry_mut(&id)
             && entry.started_with != resource.inputs()
         {
@@ -159,6 +172,47 @@ impl<'a, R: Resource> Engine<'a, R> {
             CheckOutcome::Unknown { waits_for } => {
                 Err(PlatformError::new(format!("check {id}"), format!("{waits_for} is gone again")))
             }
+        }
+    }
+
+    /// Whether a resource differs from the host.
+    pub(crate) fn is_drifted(&mut self, planned: &Planned<R>) -> Result<bool> {
+        let context = self.context(&planned.resource)?;
+        Ok(matches!(planned.resource.check(self.host, &context)?, CheckOutcome::Drifted { .. }))
+    }
+
+    /// How to take back what applying a resource is about to change.
+    pub(crate) fn undo_for(&mut self, planned: &Planned<R>, at_start: Option<Prior>) -> Result<Undo<R>> {
+        let before = planned.resource.capture(self.host)?;
+        let entry = self.ledger.entry(&planned.resource.id()).cloned();
+        Ok(Undo { planned: planned.clone(), before, at_start, entry })
+    }
+
+    /// Takes back one change.
+    pub(crate) fn undo(&mut self, undo: &Undo<R>) -> Result<()> {
+        let _held = self.hold(&undo.planned.resource)?;
+        undo.planned.resource.take_back(self.host, &undo.before, Removal::Prune)?;
+        let id = undo.planned.resource.id();
+        match (self.ledger.entries.iter().position(|entry| entry.planned.resource.id() == id), &undo.entry) {
+            (Some(position), None) => drop(self.ledger.entries.remove(position)),
+            (Some(position), Some(before)) => {
+                if let Some(entry) = self.ledger.entries.get_mut(position) {
+                    entry.clone_from(before);
+                }
+            }
+            (None, Some(before)) => self.ledger.entries.push(before.clone()),
+            (None, None) => {}
+        }
+        self.ledger.save(self.host)?;
+        self.tidy()
+    }
+
+    /// Once all changes are taken back: what was there when the first one began.
+    pub(crate) fn restore(&mut self, undo: &Undo<R>) -> Result<()> {
+        let _held = self.hold(&undo.planned.resource)?;
+        match &undo.at_start {
+            Some(prior) => undo.planned.resource.take_back(self.host, prior, Removal::Prune),
+            None => Ok(()),
         }
     }
 

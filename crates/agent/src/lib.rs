@@ -2,8 +2,11 @@
 //!
 //! [`serve`] is the one loop. It runs on a [`Host`]: Linux or Windows, real ([`platform::this_host`]) or [`simulated`].
 
+mod agents;
 mod blobs;
+mod change;
 mod engine;
+mod host_lock;
 mod ledger;
 mod lock;
 mod network;
@@ -16,6 +19,7 @@ mod serve;
 mod service_host;
 pub mod simulated;
 
+pub use change::change;
 pub use network::keep as keep_network;
 #[cfg(target_os = "linux")]
 pub use notify::notify_ready;

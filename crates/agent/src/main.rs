@@ -1,4 +1,5 @@
-//! The host agent's program: `serve` on standard input and output, `network` as a service of systemd, `service NAME`
+//! The host agent's program: `serve` on standard input and output, `network` as a service of systemd, `change` as a
+//! passing one, `service NAME`
 //! for the Service Control Manager of Windows, `version`.
 
 use std::io::{self, Write};
@@ -12,9 +13,9 @@ use k8swin_agent::platform::this_host;
 const EXIT_USAGE: u8 = 2;
 
 #[cfg(windows)]
-const USAGE: &str = "usage: k8swin-agent serve|service NAME|version";
+const USAGE: &str = "usage: k8swin-agent serve|change|service NAME|version";
 #[cfg(not(windows))]
-const USAGE: &str = "usage: k8swin-agent serve|network|version";
+const USAGE: &str = "usage: k8swin-agent serve|network|change|version";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         (Some("serve"), None) => end(k8swin_agent::serve(this_host(), io::stdin().lock(), io::stdout().lock())),
         #[cfg(target_os = "linux")]
         (Some("network"), None) => end(network()),
+        (Some("change"), None) => end(k8swin_agent::change(&mut this_host())),
         #[cfg(windows)]
         (Some("service"), Some(name)) => end(k8swin_agent::host_service(&name)),
         (Some("version"), None) => say(&mut io::stdout(), &format!("k8swin-agent {}", env!("CARGO_PKG_VERSION"))),

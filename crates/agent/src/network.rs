@@ -8,8 +8,9 @@ use k8swin_protocol::facts::{Adapter, RouteEntry};
 use k8swin_protocol::resource::{LinuxResource, ResourceId, WindowsResource};
 use k8swin_protocol::wire::ResourceResult;
 
+use crate::change;
 use crate::engine::{Engine, Watcher};
-use crate::platform::{Host, Platform, PlatformError, Result};
+use crate::platform::{Host, HostLock, Platform, PlatformError, Result};
 use crate::resources::Resource;
 
 /// After a boot, Docker and the adapters take their time: a minute and a half at most, which is less than the two minutes
@@ -39,6 +40,7 @@ impl Pace {
 /// # Errors
 /// The first failure that is left when trying again no longer helps.
 pub(crate) fn reconcile(host: &mut Host) -> Result<usize> {
+    recover(host)?;
     let mut changed = 0;
     for _ in 1..ATTEMPTS {
         let attempt = attempt(host);
@@ -103,6 +105,24 @@ impl<S: PartialEq> Memory<S> {
         }
         self.last = now;
         due
+    }
+}
+
+/// Takes back a change of the network that the last boot cut short. It stays noted for the run that made it.
+fn recover(host: &mut Host) -> Result<()> {
+    fn with<R: Resource>(host: &mut R::Platform) -> Result<()> {
+        if change::progress::<R>(host)?.is_none() {
+            return Ok(());
+        }
+        // Whoever has the lock is making the change, or brings it to its end.
+        if let HostLock::Taken(_held) = host.try_lock("k8swin-network")? {
+            change::recover::<R>(host)?;
+        }
+        Ok(())
+    }
+    match host {
+        Host::Linux(platform) => with::<LinuxResource>(platform.as_mut()),
+        Host::Windows(platform) => with::<WindowsResource>(platform.as_mut()),
     }
 }
 

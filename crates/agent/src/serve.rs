@@ -1,5 +1,7 @@
 //! The agent's loop: requests in, events and answers out, one line each.
 
+mod apply;
+
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
 
@@ -10,11 +12,12 @@ use k8swin_protocol::wire::{
 };
 use k8swin_protocol::{Facts, HostPath};
 
-use crate::blobs;
+use self::apply::Detach;
 use crate::engine::{Engine, Watcher};
 use crate::lock::Lock;
 use crate::platform::{FileKind, Host, Platform, Result};
 use crate::resources::{Removal, Resource};
+use crate::{agents, blobs};
 
 /// The session cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -72,12 +75,13 @@ struct Session<'a, R: Resource, W> {
     host: &'a mut R::Platform,
     output: Output<W>,
     lock: Lock,
+    detach: Option<Detach>,
 }
 
 impl<'a, R: Resource, W: Write> Session<'a, R, W> {
     fn new(host: &'a mut R::Platform, output: W) -> Self {
         let lock = Lock::new(host);
-        Self { host, output: Output { writer: output, failed: None }, lock }
+        Self { host, output: Output { writer: output, failed: None }, lock, detach: None }
     }
 
     fn run(mut self, mut input: impl BufRead) -> std::result::Result<(), ServeError> {
@@ -126,31 +130,28 @@ impl<'a, R: Resource, W: Write> Session<'a, R, W> {
                 let resources = R::unpack(resources)?;
                 Response::Checked(Engine::<R>::new(self.host)?.check_all(&resources)?)
             }
-            Request::Put(chunk) => Response::Staged { received: blobs::put(self.host, &chunk)? },
-            Request::Apply { cluster, resources } => {
-                let resources = R::unpack(resources)?;
-                let mut engine = Engine::<R>::new(self.host)?;
-                engine.set_cluster(cluster)?;
-                let mut results = Vec::new();
-                for planned in &resources {
-                    let resource = planned.resource.id();
-                    let mut watch = Watch { id, resource: &resource, output: &mut self.output, lock: &mut self.lock };
-                    let result = watch
-                        .alive(engine.host())
-                        .and_then(|()| engine.apply(planned, &mut watch))
-                        .unwrap_or_else(|error| ResourceResult::Failed(error.into()));
-                    if !self.output.ended(id, resource, result, &mut results) {
-                        break;
-                    }
-                }
-                Response::Applied { results }
+            Request::Put(chunk) => {
+                let _held = self.lock_host("take a piece of a file")?;
+                Response::Staged { received: blobs::put(self.host, &chunk)? }
+            }
+            Request::Detach { run, confirm_within_seconds } => {
+                self.detach = Some(Detach { run, confirm_within_seconds });
+                Response::Done
+            }
+            Request::Apply { cluster, resources } => self.apply(id, &cluster, &R::unpack(resources)?)?,
+            Request::Confirm { change } => self.confirm(&change)?,
+            Request::RemoveOldAgents => {
+                agents::remove_old::<R>(self.host)?;
+                Response::Done
             }
             Request::Prune { keep } => {
+                let _held = self.lock_host("remove what is no longer planned")?;
                 let owned = Engine::<R>::new(self.host)?.owned();
                 let gone = owned.into_iter().rev().filter(|id| !keep.contains(id)).collect();
                 self.take_back(id, gone, Removal::Prune)?
             }
             Request::Remove { phase } => {
+                let _held = self.lock_host("remove resources")?;
                 let owned = self.owned_of(phase)?;
                 self.take_back(id, owned, Removal::Reset)?
             }
@@ -272,7 +273,7 @@ impl<W: Write> Output<W> {
         result: ResourceResult,
         results: &mut Vec<(ResourceId, ResourceResult)>,
     ) -> bool {
-        let go_on = matches!(result, ResourceResult::Unchanged | ResourceResult::Changed);
+        let go_on = !matches!(result, ResourceResult::Failed(_));
         self.event(id, AgentEvent::Ended { resource: resource.clone(), result: result.clone() });
         results.push((resource, result));
         go_on && self.failed.is_none()

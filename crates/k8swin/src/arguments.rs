@@ -245,6 +245,25 @@ pub(crate) struct Lock {
     pub(crate) break_lock: bool,
 }
 
+/// How long hosts are waited for while they change.
+#[derive(Args)]
+pub(crate) struct Patience {
+    /// How long a host waits for this machine to confirm a change of its network over a new connection, before it takes
+    /// the change back. 0 changes networks without that safeguard.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub(crate) confirm_within: u32,
+
+    /// How long a host may take to come back from a restart: installing a Windows role takes minutes.
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    pub(crate) restart_within: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { confirm_within: 120, restart_within: 900 }
+    }
+}
+
 /// Arguments of `init`.
 #[derive(Args)]
 pub(crate) struct Init {
@@ -310,6 +329,8 @@ pub(crate) struct Up {
     pub(crate) ignore: Ignore,
     #[command(flatten)]
     pub(crate) lock: Lock,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
 }
 
 /// Arguments of `reset`.

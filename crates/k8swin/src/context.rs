@@ -3,6 +3,7 @@
 use std::env;
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use k8swin_inventory::Cluster;
@@ -13,7 +14,7 @@ use k8swin_transport::Secrets;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::arguments::{Colour, Global, Output};
+use crate::arguments::{Colour, Global, Output, Patience};
 use crate::failure::Failure;
 use crate::render::progress::{Bars, Renderer};
 use crate::render::style::Palette;
@@ -50,6 +51,8 @@ pub(crate) struct RunSettings {
     pub(crate) ignore: Vec<String>,
     /// Whether the lock is taken from whoever holds it.
     pub(crate) break_lock: bool,
+    /// How long hosts are waited for while they change.
+    pub(crate) patience: Patience,
     /// A folder of this process for state and cache, for a cluster that is forgotten afterwards.
     pub(crate) forgotten: Option<Utf8PathBuf>,
 }
@@ -124,6 +127,8 @@ impl Context {
             secrets: Arc::new(self.secrets(&renderer)),
             // A simulated host is reached as its inventory says, whatever this user's SSH configuration says of others.
             ssh_config: if forgotten.is_some() { None } else { self.ssh_config() },
+            confirm_within: Duration::from_secs(settings.patience.confirm_within.into()),
+            restart_within: Duration::from_secs(settings.patience.restart_within.into()),
             attempts: ATTEMPTS,
         };
         let (done, ended) = oneshot::channel();

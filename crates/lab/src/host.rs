@@ -1,10 +1,10 @@
 //! A simulated host as its servers see it: an account, commands, power, faults.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use k8swin_agent::simulated::SimulatedHost;
+use k8swin_agent::simulated::{Faults, SimulatedHost};
 use k8swin_protocol::Os;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,7 @@ pub struct LabHost {
     runtime: Handle,
     commands: AtomicU64,
     reboots: AtomicU64,
+    cut_off: AtomicBool,
     winrm: OnceLock<Arc<winrm::Counters>>,
 }
 
@@ -69,12 +70,19 @@ impl LabHost {
             runtime,
             commands: AtomicU64::new(0),
             reboots: AtomicU64::new(0),
+            cut_off: AtomicBool::new(false),
             winrm: OnceLock::new(),
         });
         let restarted = Arc::downgrade(&host);
         host.machine.simulated.on_reboot(Arc::new(move || {
             if let Some(host) = restarted.upgrade() {
                 host.cut_power();
+            }
+        }));
+        let changed = Arc::downgrade(&host);
+        host.machine.simulated.on_change(Arc::new(move || {
+            if let Some(host) = changed.upgrade() {
+                host.cut_if_cut_off();
             }
         }));
         host
@@ -123,6 +131,26 @@ impl LabHost {
         });
     }
 
+    /// Whether a fault keeps everybody out.
+    fn is_cut_off(&self, faults: &Faults) -> bool {
+        (faults.network_cuts && self.machine.simulated.has_pod_network())
+            || (faults.stays_down && self.counters().reboots > 0)
+    }
+
+    /// Cuts all connections, and what runs in them, when a fault has begun to keep everybody out.
+    fn cut_if_cut_off(&self) {
+        let faults = self.machine.simulated.faults();
+        if !self.is_cut_off(&faults) {
+            self.cut_off.store(false, Ordering::SeqCst);
+        } else if !self.cut_off.swap(true, Ordering::SeqCst) {
+            let mut power = self.power();
+            power.token.cancel();
+            if !power.ended && power.restarting == 0 {
+                power.token = CancellationToken::new();
+            }
+        }
+    }
+
     /// Ends all programs and connections for good.
     pub(crate) fn switch_off(&self) {
         let mut power = self.power();
@@ -151,7 +179,7 @@ impl CommandHost for LabHost {
         ConnectionFaults {
             latency: Duration::from_millis(faults.slow_ms),
             drop_after_bytes: faults.drop_after_bytes,
-            unreachable: faults.unreachable || off,
+            unreachable: faults.unreachable || off || self.is_cut_off(&faults),
         }
     }
 

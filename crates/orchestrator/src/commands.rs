@@ -6,6 +6,7 @@ use std::time::Instant;
 use k8swin_blueprint::{Blueprint, Pki, Release};
 use k8swin_inventory::{Cluster, Host};
 use k8swin_protocol::resource::Phase;
+use k8swin_protocol::wire::Request;
 use k8swin_protocol::{Facts, SecretBytes};
 
 use crate::event::{Event, Stage};
@@ -86,7 +87,7 @@ pub async fn status(cluster: &Cluster, options: &Options) -> Result<Vec<HostStat
                 in_sync: plan.unchanged,
                 drifted: plan.differences.len(),
                 node: nodes.iter().find(|node| node.name == member.host.name).cloned(),
-                error: plan.error.map(|failure| failure.to_string()),
+                error: plan.error,
             }
         })
         .collect();
@@ -233,7 +234,22 @@ async fn up_with(fleet: &mut Fleet<'_>, supplies: &Supplies, state: &StateDir) -
 
     let expected: Vec<_> =
         fleet.members.iter().filter(|member| member.takes_part()).map(|member| member.host).collect();
-    proof::prove(fleet, state, &expected).await
+    let proof = proof::prove(fleet, state, &expected).await?;
+    remove_old_agents(fleet).await;
+    Ok(proof)
+}
+
+/// After an upgrade, agents of the version before lie beside the new ones. One that cannot be removed is no failure.
+async fn remove_old_agents(fleet: &mut Fleet<'_>) {
+    for member in fleet.members.iter_mut().filter(|member| member.takes_part()) {
+        let removed = match member.session() {
+            Ok(session) => session.ask(Request::RemoveOldAgents).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = removed {
+            tracing::debug!(host = %member.host.name, error = %error.failure(), "old agents stay");
+        }
+    }
 }
 
 async fn plan_with(fleet: &mut Fleet<'_>, supplies: &Supplies) -> Result<(), RunError> {

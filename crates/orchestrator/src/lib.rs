@@ -24,6 +24,7 @@ mod upload;
 mod verify;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use camino::Utf8PathBuf;
 pub use commands::{kubeconfig, plan, preflight, reset, status, up, verify};
@@ -56,6 +57,11 @@ pub struct Options {
     pub secrets: Arc<Secrets>,
     /// OpenSSH's configuration file of this user.
     pub ssh_config: Option<Utf8PathBuf>,
+    /// How long a host waits for the confirmation of a change of its network before it takes it back; zero: it does not
+    /// wait, and applies it like anything else.
+    pub confirm_within: Duration,
+    /// How long a host may take to come back from a restart.
+    pub restart_within: Duration,
     /// How often what is transient is tried.
     pub attempts: u32,
 }

@@ -1,7 +1,7 @@
 //! One host of a run: its session, what is known of it, and how it gets over lost connections and restarts.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -20,8 +20,11 @@ use crate::session::{AgentSession, SessionError};
 
 /// How long opening one connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a host may take to come back from a restart: installing a role on Server 2016 takes minutes.
-const REBOOT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// How long, beyond the time for its confirmation, a host may need to make a change of its network or to take it back:
+/// Docker's networks take a minute.
+const NETWORK_CHANGE: Duration = Duration::from_secs(180);
+/// Between two tries to reach a host whose network changes.
+const NETWORK_POLL: Duration = Duration::from_secs(1);
 /// How long the lock of a connection that was lost is waited for. The host may not have noticed the loss: then it lets go
 /// after half a minute of silence.
 const RELOCK_PATIENCE: Duration = Duration::from_secs(35);
@@ -50,6 +53,9 @@ pub(crate) struct Member<'a> {
     /// Whether an earlier connection of this run put the agent there.
     put_agent: bool,
     holds_lock: bool,
+    /// Names this run to the host's agent.
+    run: String,
+    detached: Detached,
 }
 
 impl<'a> Member<'a> {
@@ -65,6 +71,8 @@ impl<'a> Member<'a> {
             session: None,
             put_agent: false,
             holds_lock: false,
+            run: format!("{}-{}", std::process::id(), Timestamp::now().as_nanosecond()),
+            detached: Detached::default(),
         }
     }
 
@@ -78,9 +86,65 @@ impl<'a> Member<'a> {
         self.holds_lock
     }
 
+    /// Whether the host is changing its network, for whoever hears that it begins.
+    pub(crate) fn detached(&self) -> Detached {
+        self.detached.clone()
+    }
+
+    /// What makes the agent change the network detached; none where that is not asked for.
+    pub(crate) fn detach(&self, options: &Options) -> Option<Request> {
+        let confirm_within_seconds = u32::try_from(options.confirm_within.as_secs()).unwrap_or(u32::MAX);
+        (confirm_within_seconds > 0).then(|| Request::Detach { run: self.run.clone(), confirm_within_seconds })
+    }
+
+    /// Why a restart was pending already when the host was last looked at.
+    pub(crate) fn pending_restart(&self) -> &[String] {
+        match &self.facts {
+            Some(Facts::Windows(facts)) => &facts.pending_reboot,
+            _ => &[],
+        }
+    }
+
     /// How far its clock is ahead of this machine's, in milliseconds.
     pub(crate) fn clock_ahead_ms(&self) -> i64 {
         self.clock_ahead_ms
+    }
+}
+
+/// Whether a host is changing its network: then it may not be reached until the change is made or taken back.
+#[derive(Clone, Default)]
+pub(crate) struct Detached(Arc<Mutex<Option<Instant>>>);
+
+impl Detached {
+    /// It is, from now on.
+    pub(crate) fn begin(&self, confirm_within_seconds: u32) {
+        let over = Instant::now() + Duration::from_secs(confirm_within_seconds.into()) + NETWORK_CHANGE;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(over);
+    }
+
+    /// It is no longer.
+    pub(crate) fn end(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Until when it must be over.
+    fn until(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What was last seen of a host that restarts.
+struct LastSeen {
+    boot: String,
+    at: Timestamp,
+    error: Option<String>,
+}
+
+impl LastSeen {
+    fn tell(&self, address: &str) -> String {
+        let Self { boot, at, error } = self;
+        let error = error.as_ref().map_or(String::new(), |error| format!("; last error: {error}"));
+        format!("{address} last answered at {at:.0}, still in the boot {boot}{error}")
     }
 }
 
@@ -162,6 +226,48 @@ impl<'a> Member<'a> {
         Ok(())
     }
 
+    /// Opens the connection. While the host changes its network, no answer is no reason to give up.
+    async fn open(&mut self, context: Context<'_, 'a>) -> Result<(), SessionError> {
+        let Some(until) = self.detached.until() else {
+            return self.connect(context, context.options.attempts).await;
+        };
+        loop {
+            match self.connect(context, 1).await {
+                Ok(()) => return Ok(()),
+                Err(SessionError::Cancelled) => return Err(SessionError::Cancelled),
+                Err(error) => {
+                    self.drop_session().await;
+                    if Instant::now() >= until {
+                        let answer = format!("it has not answered since; last error: {}", error.failure());
+                        return Err(SessionError::Refused(Failure {
+                            attempted: "reach the host after a change of its network".to_owned(),
+                            answer,
+                            hint: Some(
+                                "it takes back what is not confirmed, by itself; look at its adapters and addresses on \
+                                 its console, and at pod_adapter and node_address in the inventory"
+                                    .to_owned(),
+                            ),
+                        }));
+                    }
+                }
+            }
+            tokio::select! {
+                biased;
+                () = context.options.cancel.cancelled() => return Err(SessionError::Cancelled),
+                () = tokio::time::sleep(NETWORK_POLL) => {}
+            }
+        }
+    }
+
+    /// Confirms a change of the host's network over a new connection, which proves that the way to the host is open.
+    pub(crate) async fn confirm(&mut self, context: Context<'_, 'a>, change: &str) -> Result<(), SessionError> {
+        self.drop_session().await;
+        let confirmation = Request::Confirm { change: change.to_owned() };
+        let confirmed = self.persist(context, async |member| member.session()?.ask(confirmation.clone()).await).await;
+        self.detached.end();
+        confirmed.map(drop)
+    }
+
     /// The session, for one request.
     pub(crate) fn session(&mut self) -> Result<&mut AgentSession, SessionError> {
         self.session.as_mut().ok_or_else(|| {
@@ -184,7 +290,7 @@ impl<'a> Member<'a> {
         loop {
             let opened = match self.session {
                 Some(_) => Ok(()),
-                None => self.connect(context, context.options.attempts).await,
+                None => self.open(context).await,
             };
             let result = match opened {
                 Ok(()) => work(self).await,
@@ -207,6 +313,8 @@ impl<'a> Member<'a> {
     pub(crate) async fn reboot(&mut self, context: Context<'_, 'a>, reason: &str) -> Result<(), SessionError> {
         context.teller.tell(Event::Rebooting { host: self.host.name.clone(), reason: reason.to_owned() });
         let before = self.facts.as_ref().map(|facts| facts.common().boot_id.clone());
+        let boot = before.clone().unwrap_or_default();
+        let mut seen = LastSeen { boot, at: Timestamp::now(), error: None };
         let held_lock = self.holds_lock;
         let order = Request::Reboot { reason: reason.to_owned() };
         let mut obeyed = match self.session()?.ask(order.clone()).await {
@@ -216,9 +324,8 @@ impl<'a> Member<'a> {
             Err(error) => return Err(error),
         };
         self.drop_session().await;
-        let deadline = Instant::now() + REBOOT_TIMEOUT;
+        let deadline = Instant::now() + context.options.restart_within;
         let mut pause = Duration::from_millis(100);
-        let mut last_answer = String::new();
         while Instant::now() < deadline {
             tokio::select! {
                 biased;
@@ -231,6 +338,7 @@ impl<'a> Member<'a> {
                 // Still the old system: on its way down, unless it never got the order. One that is on its way down may
                 // refuse a second one.
                 Ok(()) => {
+                    seen = LastSeen { at: Timestamp::now(), ..seen };
                     if !obeyed {
                         obeyed = self.session()?.ask(order.clone()).await.is_ok();
                     }
@@ -240,7 +348,7 @@ impl<'a> Member<'a> {
                 // The host is back, but somebody else is at work now.
                 Err(error) if self.holds_lock != held_lock => return Err(error),
                 Err(error) => {
-                    last_answer = error.failure().to_string();
+                    seen.error = Some(error.failure().to_string());
                     self.drop_session().await;
                 }
             }
@@ -248,8 +356,9 @@ impl<'a> Member<'a> {
         Err(SessionError::Refused(Failure {
             attempted: format!("restart the host ({reason})"),
             answer: format!(
-                "it has not come back within {} minutes; last answer: {last_answer}",
-                REBOOT_TIMEOUT.as_secs() / 60
+                "it has not come back within {} s; {}",
+                context.options.restart_within.as_secs(),
+                seen.tell(&self.host.address.to_string())
             ),
             hint: Some("look at its console; when it is up, run the same command again".to_owned()),
         }))

@@ -118,5 +118,5 @@ pub struct HostStatus {
     pub node: Option<NodeStatus>,
     /// Why the host could not be looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
+    pub error: Option<Failure>,
 }

@@ -68,6 +68,15 @@ pub(crate) fn interrupted() -> Failure {
     }
 }
 
+/// What applying came to.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    /// Each resource that was reached.
+    pub(crate) results: Vec<(ResourceId, ResourceResult)>,
+    /// The change of the network that must be confirmed over a new connection.
+    pub(crate) confirm: Option<String>,
+}
+
 /// A conversation with one host's agent.
 pub(crate) struct AgentSession {
     transport: k8swin_transport::Session,
@@ -152,14 +161,15 @@ impl AgentSession {
         }
     }
 
-    /// Applies or removes, and gives the result of each resource that was reached.
+    /// Applies or removes: the result of each resource that was reached, and what must be confirmed.
     pub(crate) async fn apply(
         &mut self,
         request: Request,
         on_event: &mut (dyn FnMut(AgentEvent) + Send),
-    ) -> Result<Vec<(ResourceId, ResourceResult)>, SessionError> {
+    ) -> Result<Applied, SessionError> {
         match self.request(request, on_event).await? {
-            Response::Applied { results } => Ok(results),
+            Response::Applied { results } => Ok(Applied { results, confirm: None }),
+            Response::ConfirmDue { results, change, .. } => Ok(Applied { results, confirm: Some(change) }),
             _ => Err(SessionError::Nonsense { request: "apply" }),
         }
     }

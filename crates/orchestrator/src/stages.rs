@@ -16,7 +16,7 @@ use crate::event::{Event, Stage};
 use crate::fleet::Fleet;
 use crate::journal::Teller;
 use crate::member::{Context, Member};
-use crate::session::SessionError;
+use crate::session::{Applied, SessionError};
 
 /// Compares everything planned with every host, in one request each.
 pub(crate) async fn check(fleet: &mut Fleet<'_>, blueprint: &Blueprint) {
@@ -69,7 +69,7 @@ pub(crate) async fn apply_phase(
         .await;
 }
 
-/// Applies resources, restarting the host where one of them asks for it.
+/// Applies resources, confirming changes of the host's network and restarting it where that is asked for.
 async fn apply<'a>(
     member: &mut Member<'a>,
     context: Context<'_, 'a>,
@@ -77,32 +77,62 @@ async fn apply<'a>(
     resources: &HostResources,
 ) -> Result<(), SessionError> {
     let mut changed_before: BTreeSet<ResourceId> = BTreeSet::new();
+    let mut asked_before: BTreeSet<ResourceId> = BTreeSet::new();
     loop {
         let request = Request::Apply { cluster: context.cluster.name.clone(), resources: resources.clone() };
-        let mut results = change(member, context, &request).await?;
+        let Applied { mut results, confirm } = change(member, context, &request).await?;
+        let changed_now = changed(&results);
         // After a restart everything is looked at again: what was changed before it counts once, as changed.
         let reached: BTreeSet<_> = results.iter().map(|(resource, _)| resource.clone()).collect();
         add_told(&mut results, changed_before.intersection(&reached).cloned().collect());
-        let Some((_, ResourceResult::NeedsReboot { reason })) = results.last().cloned() else {
+        if let Some(change) = confirm {
+            member.confirm(context, &change).await?;
+            if changed_now.iter().any(|resource| !asked_before.insert(resource.clone())) {
+                return Err(again("change the network", "it was changed and confirmed, and differs again"));
+            }
+            changed_before.extend(changed_now);
+            continue;
+        }
+        let failed = results.iter().any(|(_, result)| matches!(result, ResourceResult::Failed(_)));
+        let asking: Vec<_> =
+            results.iter().filter_map(|(resource, result)| Some((resource, restart(result)?))).collect();
+        if failed || asking.is_empty() {
             count(member, stage, &results, context.teller);
             return Ok(());
-        };
-        let asking = results.last().map(|(resource, _)| resource.clone());
-        if asking.is_some_and(|resource| !changed_before.insert(resource)) {
-            return Err(SessionError::Refused(Failure {
-                attempted: format!("restart the host ({reason})"),
-                answer: "it has restarted, and asks for it again".to_owned(),
-                hint: Some("look at the host's event log; the restart did not complete what it was for".to_owned()),
-            }));
         }
-        changed_before.extend(
-            results
-                .into_iter()
-                .filter(|(_, result)| matches!(result, ResourceResult::Changed))
-                .map(|(resource, _)| resource),
+        let mut reasons: Vec<_> = asking.iter().map(|(_, reason)| (*reason).to_owned()).collect();
+        reasons.extend(
+            member.pending_restart().iter().filter(|reason| !reasons.contains(*reason)).cloned().collect::<Vec<_>>(),
         );
+        let reason = reasons.join("; ");
+        if asking.iter().any(|(resource, _)| !asked_before.insert((*resource).clone())) {
+            return Err(again(&format!("restart the host ({reason})"), "it has restarted, and asks for it again"));
+        }
+        // Those that asked are looked at again: how they end is counted then, as a change.
+        changed_before.extend(asking.iter().map(|(resource, _)| (*resource).clone()).collect::<Vec<_>>());
+        changed_before.extend(changed(&results));
         member.reboot(context, &reason).await?;
     }
+}
+
+fn changed(results: &[(ResourceId, ResourceResult)]) -> Vec<ResourceId> {
+    let changed = results.iter().filter(|(_, result)| *result == ResourceResult::Changed);
+    changed.map(|(resource, _)| resource.clone()).collect()
+}
+
+fn restart(result: &ResourceResult) -> Option<&str> {
+    match result {
+        ResourceResult::NeedsReboot { reason } => Some(reason),
+        _ => None,
+    }
+}
+
+fn again(attempted: &str, answer: &str) -> SessionError {
+    SessionError::Refused(Failure {
+        attempted: attempted.to_owned(),
+        answer: answer.to_owned(),
+        hint: Some("look at the host's event log: something on it undoes or holds up what this does".to_owned()),
+    })
 }
 
 /// Removes what an earlier run made and the plan no longer has.
@@ -113,7 +143,7 @@ pub(crate) async fn prune(fleet: &mut Fleet<'_>) {
             context.tell_stage(member, Stage::Prune, 0);
             let keep: Vec<_> =
                 member.resources.iter().flat_map(|resources| resources.ids().map(|(_, id)| id)).collect();
-            let results = change(member, context, &Request::Prune { keep }).await?;
+            let Applied { results, .. } = change(member, context, &Request::Prune { keep }).await?;
             count(member, Stage::Prune, &results, context.teller);
             Ok(())
         })
@@ -165,6 +195,13 @@ async fn send_blobs(
 fn tell_agent(host: &str, event: AgentEvent, teller: &Teller) {
     let host = host.to_owned();
     match event {
+        AgentEvent::Detached { confirm_within_seconds } => {
+            let text = format!(
+                "changes its network in a process of its own, to be confirmed over a new connection within \
+                 {confirm_within_seconds} s, or else taken back"
+            );
+            teller.tell(Event::Note { host: Some(host), text });
+        }
         AgentEvent::Started { resource, difference } => teller.tell(Event::Started { host, resource, difference }),
         AgentEvent::Ended { resource, result } => match result {
             ResourceResult::Unchanged => teller.tell(Event::Ended { host, resource, changed: false }),
@@ -210,7 +247,7 @@ pub(crate) async fn remove_phase(fleet: &mut Fleet<'_>, phase: Phase) {
     fleet
         .each(stage, async |member, context| {
             context.tell_stage(member, stage, 0);
-            let results = change(member, context, &Request::Remove { phase }).await?;
+            let Applied { results, .. } = change(member, context, &Request::Remove { phase }).await?;
             count(member, stage, &results, context.teller);
             Ok(())
         })
@@ -222,28 +259,52 @@ async fn change<'a>(
     member: &mut Member<'a>,
     context: Context<'_, 'a>,
     request: &Request,
-) -> Result<Vec<(ResourceId, ResourceResult)>, SessionError> {
+) -> Result<Applied, SessionError> {
     let attempts = AtomicUsize::new(0);
     // What was told before the connection was lost is not in the answer to the repeated request.
     let changed = Mutex::new(Vec::new());
-    let mut results = member
+    let detached = member.detached();
+    // The connection may be cut before the host has told that it changes its network.
+    if let Request::Apply { resources, .. } = request
+        && let Some(Request::Detach { confirm_within_seconds, .. }) = member.detach(context.options)
+        && differs(member.checked.as_ref(), &resources.network())
+    {
+        detached.begin(confirm_within_seconds);
+    }
+    let mut applied = member
         .persist(context, async |member| {
             attempts.fetch_add(1, Ordering::Relaxed);
             let host = member.host.name.clone();
+            if let (Request::Apply { .. }, Some(detach)) = (request, member.detach(context.options)) {
+                member.session()?.ask(detach).await?;
+            }
             let on_event = &mut |event| {
-                if let AgentEvent::Ended { resource, result: ResourceResult::Changed } = &event {
-                    changed.lock().unwrap_or_else(PoisonError::into_inner).push(resource.clone());
+                match &event {
+                    AgentEvent::Ended { resource, result: ResourceResult::Changed } => {
+                        changed.lock().unwrap_or_else(PoisonError::into_inner).push(resource.clone());
+                    }
+                    AgentEvent::Detached { confirm_within_seconds } => detached.begin(*confirm_within_seconds),
+                    _ => {}
                 }
                 tell_agent(&host, event, context.teller);
             };
             member.session()?.apply(request.clone(), on_event).await
         })
         .await?;
-    add_told(&mut results, changed.into_inner().unwrap_or_else(PoisonError::into_inner));
-    if attempts.into_inner() > 1 {
-        add_untold(&mut results, member.checked.as_ref());
+    if applied.confirm.is_none() {
+        detached.end();
     }
-    Ok(results)
+    add_told(&mut applied.results, changed.into_inner().unwrap_or_else(PoisonError::into_inner));
+    if attempts.into_inner() > 1 {
+        add_untold(&mut applied.results, member.checked.as_ref());
+    }
+    Ok(applied)
+}
+
+/// Whether one of these was not as desired when the host was checked.
+fn differs(checked: Option<&Checked>, resources: &[ResourceId]) -> bool {
+    let outcomes = checked.into_iter().flat_map(|checked| &checked.outcomes);
+    outcomes.into_iter().any(|(id, outcome)| *outcome != CheckOutcome::InSync && resources.contains(id))
 }
 
 /// Adds what was changed and could not be told any more: it differed when the hosts were checked, and does not now.

@@ -129,6 +129,21 @@ impl HostResources {
         }
     }
 
+    /// The network resources, in order.
+    #[must_use]
+    pub fn network(&self) -> Vec<ResourceId> {
+        match self {
+            Self::Linux(resources) => {
+                let resources = resources.iter().map(|planned| &planned.resource);
+                resources.filter(|resource| resource.is_network()).map(LinuxResource::id).collect()
+            }
+            Self::Windows(resources) => {
+                let resources = resources.iter().map(|planned| &planned.resource);
+                resources.filter(|resource| resource.is_network()).map(WindowsResource::id).collect()
+            }
+        }
+    }
+
     /// The files whose bytes are shipped as blobs, with the digest and size of each.
     pub fn blobs(&self) -> Box<dyn Iterator<Item = (ResourceId, Blob)> + '_> {
         fn of(file: &File, id: ResourceId) -> Option<(ResourceId, Blob)> {

@@ -48,8 +48,25 @@ pub enum Request {
     },
     /// Take a piece of a blob into the staging folder. Answer: [`Response::Staged`].
     Put(Chunk),
-    /// Check each resource and apply what drifted, in order; stop at the first failure or needed reboot.
-    /// Answer: [`Response::Applied`], with an [`AgentEvent`] for each resource before.
+    /// Apply network resources detached from here on: by a process of the host's service manager, which takes them back
+    /// unless they are confirmed over a new connection. Answer: [`Response::Done`].
+    Detach {
+        /// Names the run: what it could not confirm is told to it, and done again by the next one.
+        run: String,
+        /// How long the confirmation may take, in seconds from the end of the change.
+        confirm_within_seconds: u32,
+    },
+    /// Keep a change of the network that was made detached. Asked over a connection that was opened after the change.
+    /// Answer: [`Response::Done`], or a failure when it was taken back.
+    Confirm {
+        /// Which, by [`Response::ConfirmDue`].
+        change: String,
+    },
+    /// Remove agents of other versions that nothing uses. Answer: [`Response::Done`].
+    RemoveOldAgents,
+    /// Check each resource and apply what drifted, in order; stop at the first failure. After a resource that needs a
+    /// reboot only those are applied that do not depend on it. Answer: [`Response::Applied`] or
+    /// [`Response::ConfirmDue`], with an [`AgentEvent`] for each resource before.
     Apply {
         /// The cluster's name, recorded with what is owned.
         cluster: String,
@@ -211,6 +228,12 @@ pub enum AgentEvent {
         /// What differs.
         difference: String,
     },
+    /// From here on, a process of its own changes the network. This connection may be lost; the host takes the change
+    /// back unless it is confirmed.
+    Detached {
+        /// How long the confirmation may take, in seconds from the end of the change.
+        confirm_within_seconds: u32,
+    },
     /// Work on a resource has ended.
     Ended {
         /// Which.
@@ -270,8 +293,18 @@ pub enum Response {
     },
     /// To [`Request::Apply`], [`Request::Prune`] and [`Request::Remove`]: the result of each resource that was reached.
     Applied {
-        /// In order; the last one is the failure or the needed reboot, if there was one.
+        /// In order; the last one is the failure, if there was one.
         results: Vec<(ResourceId, ResourceResult)>,
+    },
+    /// To [`Request::Apply`]: the network was changed detached. [`Request::Confirm`] it over a new connection, then ask
+    /// for the same again.
+    ConfirmDue {
+        /// What was reached so far, in order.
+        results: Vec<(ResourceId, ResourceResult)>,
+        /// The change.
+        change: String,
+        /// How long the confirmation may take, in seconds.
+        confirm_within_seconds: u32,
     },
     /// To [`Request::ReadPki`]: file name below the PKI folder to bytes; empty where there is no such folder.
     Pki {

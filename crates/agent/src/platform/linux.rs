@@ -10,15 +10,16 @@ use k8swin_protocol::facts::{Adapter, RouteEntry};
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
 use super::{
-    Activity, Executable, ForwardDirection, ForwardRule, KubeOperation, KubeOutcome, LinuxPlatform, Permissions,
-    Platform, PlatformError, Result, Stat, SystemRoute, UnitState, Unloaded, files, linux_facts, linux_files,
-    linux_kube, linux_network, program,
+    Activity, Executable, ForwardDirection, ForwardRule, HostLock, KubeOperation, KubeOutcome, LinuxPlatform,
+    Permissions, Platform, PlatformError, Result, Stat, SystemRoute, UnitState, Unloaded, files, host_lock,
+    linux_facts, linux_files, linux_kube, linux_network, program,
 };
+use crate::{change, ledger};
 
 /// How many lines of the journal stand in an error.
 const JOURNAL_LINES: &str = "20";
 
-/// How long a service may take to stop and start: systemd gives it 90 s to stop, and our units give etcd 120 s to start.
+/// How long a service may take to stop: systemd gives it 90 s by default.
 const SERVICE_TIME_LIMIT: Duration = Duration::from_secs(300);
 
 /// The host that this agent runs on.
@@ -141,6 +142,25 @@ impl Platform for LinuxHost {
         Ok(own)
     }
 
+    fn try_lock(&mut self, doing: &str) -> Result<HostLock> {
+        let state = Os::Linux.state();
+        ledger::ensure_folder(self, &state)?;
+        host_lock::try_lock(&state, doing)
+    }
+
+    fn start_change(&mut self) -> Result<()> {
+        let own = self.own_executable()?.path;
+        let unit = format!("--unit={}", change::NAME);
+        let description = "--description=k8swin changes the network of this host";
+        let arguments = [&unit, "--collect", "--quiet", description, own.as_str(), "change"];
+        program::succeed("start the change of the network", "systemd-run", &arguments).map(drop)
+    }
+
+    /// systemd forgets a transient unit when it has ended.
+    fn forget_change(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     fn reboot(&mut self, reason: &str) -> Result<()> {
         let attempted = format!("restart the host ({reason})");
         let description = format!("--description=k8swin restarts the host: {reason}");
@@ -220,7 +240,14 @@ impl LinuxPlatform for LinuxHost {
 
     fn restart_unit(&mut self, name: &str) -> Result<()> {
         forget_failures(name)?;
-        systemctl_service(&format!("start {name}"), &["restart", &service(name)])
+        let arguments = ["--no-block", "restart", &service(name)];
+        program::succeed(&format!("start {name}"), "systemctl", &arguments).map(drop)
+    }
+
+    fn unit_in_motion(&mut self, name: &str) -> Result<bool> {
+        let arguments = ["show", &service(name), "--property=Job", "--value"];
+        let job = program::succeed(&format!("look at the service {name}"), "systemctl", &arguments)?;
+        Ok(!matches!(job.trim(), "" | "0"))
     }
 
     fn stop_unit(&mut self, name: &str) -> Result<()> {
@@ -268,7 +295,7 @@ fn service(name: &str) -> String {
     format!("{name}.service")
 }
 
-/// Stops or starts a service, and waits for it.
+/// Stops a service, and waits for it.
 fn systemctl_service(attempted: &str, arguments: &[&str]) -> Result<()> {
     let run = program::Run::new(attempted, "systemctl", arguments);
     program::Run { time_limit: SERVICE_TIME_LIMIT, ..run }.succeed().map(drop)

@@ -14,6 +14,8 @@ use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 mod addressing;
 #[cfg(any(target_os = "linux", windows))]
 mod files;
+#[cfg(any(target_os = "linux", windows))]
+mod host_lock;
 mod installed_rule;
 #[cfg(target_os = "linux")]
 mod linux;
@@ -34,9 +36,9 @@ pub(crate) mod windows;
 pub use addressing::Addressing;
 pub use installed_rule::InstalledRule;
 pub use types::{
-    AccessList, Activity, DockerNetworkState, Executable, FeatureState, FileKind, ForwardDirection, ForwardRule, Image,
-    InstalledService, KubeOperation, KubeOutcome, Permissions, ServiceDefinition, ServiceImage, StartMode, Stat,
-    SystemRoute, UnitState, Unloaded,
+    AccessList, Activity, DockerNetworkState, Executable, FeatureState, FileKind, ForwardDirection, ForwardRule,
+    HostLock, Image, InstalledService, KubeOperation, KubeOutcome, Permissions, ServiceDefinition, ServiceImage,
+    StartMode, Stat, SystemRoute, UnitState, Unloaded,
 };
 
 /// The result of a platform call.
@@ -217,6 +219,25 @@ pub trait Platform {
     /// When it cannot be found or read.
     fn own_executable(&mut self) -> Result<Executable>;
 
+    /// Takes the host's lock, which one agent at a time holds while it changes the host. `doing` is shown to those who
+    /// find it taken. The system gives it back when the process ends, however it ends.
+    ///
+    /// # Errors
+    /// When it cannot be told whether it is free.
+    fn try_lock(&mut self, doing: &str) -> Result<HostLock>;
+
+    /// Makes the host's service manager run `agent change`, apart from this process and its connection.
+    ///
+    /// # Errors
+    /// When the service manager refuses it.
+    fn start_change(&mut self) -> Result<()>;
+
+    /// Removes what the service manager keeps of a change that has ended.
+    ///
+    /// # Errors
+    /// When the service manager refuses it.
+    fn forget_change(&mut self) -> Result<()>;
+
     /// Restarts the host soon; the call returns before.
     ///
     /// # Errors
@@ -286,11 +307,17 @@ pub trait LinuxPlatform: Platform {
     /// When systemd refuses it.
     fn disable_unit(&mut self, name: &str) -> Result<()>;
 
-    /// Starts a service, or stops and starts it when it runs.
+    /// Makes systemd start a service, or stop and start it when it runs. Does not wait for that.
     ///
     /// # Errors
-    /// When systemd refuses it or the start fails at once.
+    /// When systemd refuses it.
     fn restart_unit(&mut self, name: &str) -> Result<()>;
+
+    /// Whether systemd is still at work on what it was asked to do with a service.
+    ///
+    /// # Errors
+    /// When systemd does not answer.
+    fn unit_in_motion(&mut self, name: &str) -> Result<bool>;
 
     /// Stops a service.
     ///

@@ -9,6 +9,14 @@ use k8swin_protocol::wire::KubeCall;
 use k8swin_protocol::{HostPath, Os, Sha256};
 use serde::{Deserialize, Serialize};
 
+/// What became of an attempt to take the host's lock.
+pub enum HostLock {
+    /// It is taken until this is dropped.
+    Taken(Box<dyn Send>),
+    /// Another agent has it: what it does, for people.
+    Busy(String),
+}
+
 /// What lies at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stat {

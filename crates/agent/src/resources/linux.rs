@@ -6,6 +6,7 @@ use k8swin_protocol::{HostPath, Sha256};
 
 use super::{Applied, Context, Prior, Removal, Resource};
 use super::{directory, file, forward, kernel, node, route, unit};
+use crate::engine::Watcher;
 use crate::platform::{LinuxPlatform, Result};
 
 impl Resource for Kind {
@@ -81,13 +82,22 @@ impl Resource for Kind {
         }
     }
 
-    fn apply(&self, host: &mut Self::Platform, context: &Context) -> Result<Applied> {
+    fn shares_restart(&self) -> bool {
+        false
+    }
+
+    fn apply(
+        &self,
+        host: &mut Self::Platform,
+        context: &Context,
+        watcher: &mut dyn Watcher<Self::Platform>,
+    ) -> Result<Applied> {
         match self {
             Kind::Directory(directory) => directory::apply(directory, host),
             Kind::File(file) => file::apply(file, host, &context.copies),
             Kind::KernelModule(module) => kernel::apply_module(module, host),
             Kind::Sysctl(sysctl) => kernel::apply_sysctl(sysctl, host),
-            Kind::SystemdUnit(unit) => unit::apply(unit, host),
+            Kind::SystemdUnit(unit) => unit::apply(unit, host, watcher),
             Kind::Route(route) => route::apply(route, host),
             Kind::ForwardAccept(accept) => forward::apply(accept, host),
             Kind::Node(node) => node::apply(node, host),

@@ -29,6 +29,7 @@ use k8swin_protocol::{HostPath, Sha256};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::Watcher;
 use crate::platform::{
     Addressing, DockerNetworkState, Permissions, Platform, PlatformError, Result, ServiceDefinition, StartMode,
     SystemRoute,
@@ -66,8 +67,16 @@ pub(crate) trait Resource: Clone + PartialEq + Serialize + DeserializeOwned {
     /// What is there before k8swin's first change. Writes nothing but backups.
     fn capture(&self, host: &mut Self::Platform) -> Result<Prior>;
 
+    /// Whether it can be applied while others wait for a restart of the host: several then share one.
+    fn shares_restart(&self) -> bool;
+
     /// Makes it so.
-    fn apply(&self, host: &mut Self::Platform, context: &Context) -> Result<Applied>;
+    fn apply(
+        &self,
+        host: &mut Self::Platform,
+        context: &Context,
+        watcher: &mut dyn Watcher<Self::Platform>,
+    ) -> Result<Applied>;
 
     /// Restores what was there before. Doing it twice is the same as doing it once.
     fn take_back(&self, host: &mut Self::Platform, prior: &Prior, removal: Removal) -> Result<()>;

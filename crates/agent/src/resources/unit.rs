@@ -6,12 +6,18 @@ use k8swin_protocol::HostPath;
 use k8swin_protocol::resource::{CheckOutcome, SystemdUnit};
 
 use super::{Context, FilePrior, Prior, absent, file, restart};
+use crate::engine::Watcher;
 use crate::platform::{Activity, FileKind, LinuxPlatform, PlatformError, Result};
 
-type Host<'a> = &'a mut (dyn LinuxPlatform + Send);
+type Host<'a> = &'a mut (dyn LinuxPlatform + Send + 'static);
 
 /// How long a service is watched after its start.
 const SETTLING: [Duration; 4] = [Duration::from_millis(500); 4];
+
+/// How often, and how many times, systemd is asked whether it has started a service: five minutes. It gives a service
+/// 90 s to stop, and our units give etcd 120 s to start.
+const POLL: Duration = Duration::from_millis(250);
+const POLLS: u32 = 1200;
 
 /// Where the unit file lies.
 pub(super) fn unit_file(unit: &SystemdUnit) -> HostPath {
@@ -55,7 +61,11 @@ pub(super) fn capture(unit: &SystemdUnit, host: Host<'_>) -> Result<Prior> {
 }
 
 /// systemd reads unit files again each time, also when the file is right: a killed run may have ended between the two.
-pub(super) fn apply(unit: &SystemdUnit, host: Host<'_>) -> Result<()> {
+pub(super) fn apply(
+    unit: &SystemdUnit,
+    host: Host<'_>,
+    watcher: &mut dyn Watcher<dyn LinuxPlatform + Send>,
+) -> Result<()> {
     refuse_masked(unit, host)?;
     file::put_text(&unit_file(unit), &unit.unit, host)?;
     host.reload_units()?;
@@ -67,7 +77,7 @@ pub(super) fn apply(unit: &SystemdUnit, host: Host<'_>) -> Result<()> {
     if !host.unit(&unit.name)?.enabled {
         host.enable_unit(&unit.name)?;
     }
-    let started = host.restart_unit(&unit.name);
+    let started = start(unit, host, |host| watcher.alive(host));
     if started.is_ok() && settles(unit, host)? {
         return Ok(());
     }
@@ -98,6 +108,22 @@ fn refuse_masked(unit: &SystemdUnit, host: Host<'_>) -> Result<()> {
     let name = &unit.name;
     Err(PlatformError::new(format!("start {name}"), "the service is masked: an administrator forbade to start it")
         .with_hint(format!("systemctl unmask {name} on the host allows it again; then run this again")))
+}
+
+/// Starts a service and waits until systemd has done so. A service that tells when it is ready may take minutes.
+fn start(unit: &SystemdUnit, host: Host<'_>, mut alive: impl FnMut(Host<'_>) -> Result<()>) -> Result<()> {
+    host.restart_unit(&unit.name)?;
+    let mut polls = 0;
+    while host.unit_in_motion(&unit.name)? {
+        if polls == POLLS {
+            let answer = format!("systemd was not done with it after {} s", (POLL * POLLS).as_secs());
+            return Err(PlatformError::new(format!("start {}", unit.name), answer));
+        }
+        polls += 1;
+        alive(host)?;
+        host.sleep(POLL);
+    }
+    Ok(())
 }
 
 /// Watches a started service for a while: one that falls over right after its start has not started.
@@ -142,5 +168,5 @@ pub(super) fn take_back(
         host.enable_unit(&unit.name)?;
     }
     // A service that ran before runs with our unit file until it is restarted.
-    if active { host.restart_unit(&unit.name) } else { Ok(()) }
+    if active { start(unit, host, |_| Ok(())) } else { Ok(()) }
 }

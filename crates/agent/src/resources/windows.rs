@@ -6,6 +6,7 @@ use k8swin_protocol::{HostPath, Sha256};
 
 use super::{Applied, Context, Prior, Removal, Resource};
 use super::{directory, feature, file, firewall, forwarding, image, network, route, service, service_adapter};
+use crate::engine::Watcher;
 use crate::platform::{PlatformError, Result, WindowsPlatform};
 
 impl Resource for Kind {
@@ -89,7 +90,16 @@ impl Resource for Kind {
         }
     }
 
-    fn apply(&self, host: &mut Self::Platform, context: &Context) -> Result<Applied> {
+    fn shares_restart(&self) -> bool {
+        matches!(self, Kind::Feature(_))
+    }
+
+    fn apply(
+        &self,
+        host: &mut Self::Platform,
+        context: &Context,
+        _watcher: &mut dyn Watcher<Self::Platform>,
+    ) -> Result<Applied> {
         match self {
             Kind::Feature(feature) => return feature::apply(feature, host),
             Kind::Directory(directory) => directory::apply(directory, host),

@@ -4,6 +4,8 @@
 //! what it says into a log, and ends its whole tree on stop. What is not Windows' is also built, and tested, elsewhere.
 
 mod backoff;
+#[cfg(windows)]
+mod change;
 mod log;
 #[cfg(windows)]
 mod network;

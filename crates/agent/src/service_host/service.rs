@@ -12,7 +12,8 @@ use windows_service::service::{
 use windows_service::service_control_handler::{self, ServiceControlHandlerResult, ServiceStatusHandle};
 use windows_service::{define_windows_service, service_dispatcher};
 
-use super::{network, supervisor};
+use super::{change as change_service, network, supervisor};
+use crate::change;
 use crate::platform::windows::services::{self, ATTENDED};
 
 /// How long Windows may wait for the next sign of a service in motion.
@@ -139,6 +140,9 @@ fn serve(
     events: Sender<Event>,
     received: &Receiver<Event>,
 ) -> Option<Ended> {
+    if name == change::NAME {
+        return change_service::run(status, events, received);
+    }
     match services::program(name) {
         Some(ServiceProgram::Supervised(program)) => {
             supervisor::run(name, &program, attended, status, &events, received)

@@ -1,5 +1,6 @@
 //! Simulated hosts and a simulated Kubernetes API: what the lab runs the agent on.
 
+mod change;
 mod cluster;
 mod files;
 mod linux;
@@ -46,6 +47,7 @@ struct Shared {
     hook: Mutex<Option<MutationHook>>,
     on_change: Mutex<Vec<Callback>>,
     on_reboot: Mutex<Vec<Callback>>,
+    work: change::Work,
 }
 
 impl SimulatedHost {
@@ -62,6 +64,7 @@ impl SimulatedHost {
                 hook: Mutex::default(),
                 on_change: Mutex::default(),
                 on_reboot: Mutex::default(),
+                work: change::Work::default(),
             }),
         };
         host.change(|_| ());
@@ -141,6 +144,7 @@ impl SimulatedHost {
 
     /// Restarts the host, and returns when it is up again.
     pub fn reboot(&self) {
+        self.kill_change();
         for callback in self.callbacks(&self.shared.on_reboot) {
             callback();
         }
@@ -163,6 +167,7 @@ impl SimulatedHost {
                 let _ = self.run_network_service(&name);
             }
         }
+        self.resume_change();
     }
 
     /// Its state, pretty and deterministic, for people and for comparison. Secret files appear by size and digest.

@@ -1,5 +1,7 @@
 //! The platform traits on a simulated host.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8swin_protocol::facts::{Adapter, RouteEntry};
@@ -9,7 +11,7 @@ use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 use super::machine::Machine;
 use super::{SimulatedHost, linux, windows};
 use crate::platform::{
-    Activity, Addressing, DockerNetworkState, Executable, FeatureState, ForwardRule, Image, InstalledRule,
+    Activity, Addressing, DockerNetworkState, Executable, FeatureState, ForwardRule, HostLock, Image, InstalledRule,
     InstalledService, KubeOperation, KubeOutcome, LinuxPlatform, Permissions, Platform, PlatformError, Result,
     ServiceDefinition, StartMode, Stat, SystemRoute, UnitState, Unloaded, WindowsPlatform,
 };
@@ -19,11 +21,22 @@ pub(super) struct SimulatedPlatform {
     host: SimulatedHost,
     /// A reboot was asked for; it begins when the session has ended.
     reboot: bool,
+    /// Whether its process lives: one that was killed does nothing more.
+    alive: Arc<AtomicBool>,
 }
 
 impl SimulatedPlatform {
     pub(super) fn new(host: SimulatedHost) -> Self {
-        Self { host, reboot: false }
+        Self::of_process(host, Arc::new(AtomicBool::new(true)))
+    }
+
+    /// The host as a process sees it that can be killed.
+    pub(super) fn of_process(host: SimulatedHost, alive: Arc<AtomicBool>) -> Self {
+        Self { host, reboot: false, alive }
+    }
+
+    fn live(&self) -> Result<()> {
+        if self.alive.load(Ordering::SeqCst) { Ok(()) } else { Err(PlatformError::new("go on", "killed")) }
     }
 
     fn read<T>(&self, look: impl FnOnce(&Machine) -> T) -> T {
@@ -31,7 +44,15 @@ impl SimulatedPlatform {
     }
 
     fn mutate<T>(&self, what: String, change: impl FnOnce(&mut Machine) -> Result<T>) -> Result<T> {
-        self.host.mutate(&what, change)
+        self.live()?;
+        let alive = &self.alive;
+        self.host.mutate(&what, |machine| {
+            // Whoever held the step up may have killed its process.
+            if !alive.load(Ordering::SeqCst) {
+                return Err(PlatformError::new(what.clone(), "killed"));
+            }
+            change(machine)
+        })
     }
 }
 
@@ -77,6 +98,7 @@ impl Platform for SimulatedPlatform {
     }
 
     fn stat(&mut self, path: &HostPath) -> Result<Option<Stat>> {
+        self.live()?;
         Ok(self.read(|machine| machine.files.stat(path)))
     }
 
@@ -176,6 +198,21 @@ impl Platform for SimulatedPlatform {
         })
     }
 
+    fn try_lock(&mut self, doing: &str) -> Result<HostLock> {
+        self.live()?;
+        Ok(self.host.try_lock(doing))
+    }
+
+    fn start_change(&mut self) -> Result<()> {
+        self.mutate("start the change of the network".into(), |_| Ok(()))?;
+        self.host.start_change()
+    }
+
+    /// What Windows keeps of the change is no part of the simulation.
+    fn forget_change(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     fn reboot(&mut self, reason: &str) -> Result<()> {
         self.mutate(format!("restart the host: {reason}"), |_| Ok(()))?;
         self.reboot = true;
@@ -242,6 +279,11 @@ impl LinuxPlatform for SimulatedPlatform {
             Some(process) if process.is_network_service() => self.host.run_network_service(name),
             _ => Ok(()),
         }
+    }
+
+    /// A simulated start takes no time.
+    fn unit_in_motion(&mut self, _name: &str) -> Result<bool> {
+        Ok(false)
     }
 
     fn stop_unit(&mut self, name: &str) -> Result<()> {

@@ -58,6 +58,10 @@ pub struct Faults {
     pub drop_after_bytes: Option<u64>,
     /// The servers refuse connections.
     pub unreachable: bool,
+    /// While pods have a network on the host, nobody reaches it: the change of the network cut the way there.
+    pub network_cuts: bool,
+    /// After a restart, the host does not come back.
+    pub stays_down: bool,
     /// Linux has active swap.
     pub swap: bool,
     /// There is no Docker.

@@ -1,6 +1,8 @@
 //! The agent on simulated hosts, by way of its wire protocol.
 
 #[cfg(test)]
+mod change;
+#[cfg(test)]
 mod cluster;
 #[cfg(test)]
 mod resources;

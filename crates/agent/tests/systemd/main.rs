@@ -9,6 +9,8 @@ mod accounts;
 #[cfg(test)]
 mod boot;
 #[cfg(test)]
+mod change;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod host;

@@ -52,6 +52,7 @@ async fn up(context: &Context, arguments: arguments::Up) -> Result<Report, Failu
     let settings = RunSettings {
         ignore: arguments.ignore.checks,
         break_lock: arguments.lock.break_lock,
+        patience: arguments.patience,
         ..RunSettings::default()
     };
     let work = async |options: &_| orchestrator::up(&inventory.cluster, options).await;

@@ -231,8 +231,7 @@ fn plan<'a>(command: &'a str, result: &'static str, plan: &'a PlanReport, explai
 }
 
 fn status(host: &HostStatus) -> Status<'_> {
-    let error =
-        host.error.as_ref().map(|message| Error { message: message.clone(), hint: None, inventory: Vec::new() });
+    let error = host.error.as_ref().map(of_host);
     Status { in_sync: host.in_sync, drifted: host.drifted, node: host.node.as_ref(), error }
 }
 

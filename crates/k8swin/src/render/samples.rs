@@ -119,13 +119,7 @@ pub(crate) fn status() -> Vec<HostStatus> {
             node: Some(node("win01", Os::Windows, 216)),
             error: None,
         },
-        HostStatus {
-            host: "win02".into(),
-            in_sync: 0,
-            drifted: 0,
-            node: None,
-            error: Some("connect to 10.5.6.217:5986: connection refused".into()),
-        },
+        HostStatus { host: "win02".into(), in_sync: 0, drifted: 0, node: None, error: Some(failure()) },
     ]
 }
 

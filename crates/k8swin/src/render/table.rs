@@ -78,6 +78,8 @@ fn run(summary: &Summary, verbose: bool, palette: Palette) -> String {
         let state = match &host.error {
             Some(error) if is_interruption(summary, error) => Cell::yellow("interrupted", palette),
             Some(_) => Cell::red("failed", palette),
+            // Stages that others were to go through did not come.
+            None if summary.stopped => Cell::yellow("not finished", palette),
             None => Cell::green("done", palette),
         };
         let numbers = [host.changed, host.unchanged, host.failed].map(|number| Cell::plain(number.to_string()));
@@ -207,11 +209,8 @@ fn status(hosts: &[HostStatus], palette: Palette) -> String {
         row
     });
     let mut text = table(&columns, rows.collect(), palette);
-    for host in hosts {
-        if let Some(error) = &host.error {
-            let _ = writeln!(text, "\n{}: {}", palette.red(&host.host), indented(error, 2));
-        }
-    }
+    let failures = hosts.iter().filter_map(|host| Some((host.host.as_str(), host.error.as_ref()?)));
+    write_failures(&mut text, failures, palette);
     text
 }
 

@@ -7,12 +7,15 @@ use k8swin_protocol::facts::{Adapter, CommonFacts, RouteEntry, WindowsFacts};
 use k8swin_protocol::resource::{FeatureName, FirewallRule, PauseImage, TransparentNetwork};
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
-use super::super::files as contents;
 use super::super::{
-    Addressing, DockerNetworkState, Executable, FeatureState, Image, InstalledRule, InstalledService, Permissions,
-    Platform, Result, ServiceDefinition, StartMode, Stat, SystemRoute, WindowsPlatform,
+    Addressing, DockerNetworkState, Executable, FeatureState, HostLock, Image, InstalledRule, InstalledService,
+    Permissions, Platform, PlatformError, Result, ServiceDefinition, StartMode, Stat, SystemRoute, WindowsPlatform,
 };
-use super::{docker, features, files, firewall, network, network_settings, remote_access, services, switch, system};
+use super::super::{files as contents, host_lock};
+use super::{
+    change, docker, features, files, firewall, network, network_settings, remote_access, services, switch, system,
+};
+use crate::ledger;
 
 /// Where the cluster's programs and images go.
 const DRIVE: &str = r"C:\";
@@ -152,6 +155,20 @@ impl Platform for WindowsHost {
         let own = contents::own_executable()?;
         self.own = Some(own.clone());
         Ok(own)
+    }
+
+    fn try_lock(&mut self, doing: &str) -> Result<HostLock> {
+        let state = Os::Windows.state();
+        ledger::ensure_folder(self, &state)?;
+        host_lock::try_lock(&state, doing)
+    }
+
+    fn start_change(&mut self) -> Result<()> {
+        change::start(self.own_executable()?.path.as_str())
+    }
+
+    fn forget_change(&mut self) -> Result<()> {
+        change::forget()
     }
 
     fn reboot(&mut self, reason: &str) -> Result<()> {

@@ -8,6 +8,8 @@ mod access;
 #[cfg(windows)]
 mod api;
 #[cfg(windows)]
+mod change;
+#[cfg(windows)]
 mod docker;
 mod docker_answer;
 mod embedded_instance;
