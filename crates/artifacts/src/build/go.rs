@@ -150,9 +150,9 @@ pub(crate) fn remedy(kubernetes: KubernetesMinor) -> String {
         KubernetesMinor::V1_20 => ("1.15.15", ", or the packages golang-1.15-go and golang-1.15-src of Debian 11"),
     };
     format!(
-        "Kubernetes {} is built with Go {}: unpack https://go.dev/dl/go{release}.linux-amd64.tar.gz{debian} anywhere and \
-         name the folder with `--go FOLDER`, or `go = \"FOLDER\"` in [cluster.artifacts]; `--allow-toolchain` takes \
-         another one all the same",
+        "Kubernetes {} is built with Go {}: unpack https://go.dev/dl/go{release}.linux-amd64.tar.gz{debian} into any \
+         folder, and name it with `--go FOLDER`, or `go = \"FOLDER\"` in [cluster.artifacts]; `--allow-toolchain` \
+         takes another Go all the same",
         kubernetes.as_str(),
         window(kubernetes).built_with,
     )

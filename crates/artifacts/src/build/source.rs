@@ -43,11 +43,14 @@ impl Source {
                 "{} needs a tag that says what to build",
                 without_credentials(repository)
             ))),
-            (false, None) => Ok(Self::Folder(crate::expand_home(repository.into()))),
-            (false, Some(tag)) => {
+            // However the folder is written and from wherever, it is the same source.
+            (false, tag) => {
                 let folder = crate::expand_home(repository.into());
                 let folder = camino::absolute_utf8(&folder).map_err(io("find", &folder))?;
-                Ok(Self::Git { url: format!("file://{folder}"), tag: tag.to_owned() })
+                Ok(match tag {
+                    Some(tag) => Self::Git { url: format!("file://{folder}"), tag: tag.to_owned() },
+                    None => Self::Folder(folder),
+                })
             }
         }
     }
@@ -213,8 +216,12 @@ async fn version_of(folder: &Utf8Path) -> Option<SourceVersion> {
         let changes = ask(git_in(folder).args(["status", "--porcelain"])).await.ok()?;
         return SourceVersion::of_git(&described, &commit, !changes.is_empty());
     }
-    let script = tokio::fs::read_to_string(folder.join("hack/lib/version.sh")).await.ok()?;
-    SourceVersion::of_export(&script)
+    let read = async |name| tokio::fs::read_to_string(folder.join(name)).await.ok();
+    let exported = read("hack/lib/version.sh").await.and_then(|script| SourceVersion::of_export(&script));
+    match exported {
+        Some(version) => Some(version),
+        None => SourceVersion::of_go(&read("pkg/version/base.go").await?),
+    }
 }
 
 /// The commit of a tag, or of a branch of that name.

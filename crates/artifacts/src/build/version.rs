@@ -49,6 +49,15 @@ impl SourceVersion {
         Self { text, commit, state: "archive" }.checked()
     }
 
+    /// Of a source before Kubernetes 1.7 without git: what `pkg/version/base.go` of a tagged commit says,
+    /// `gitVersion string = "v1.5.8+$Format:%h$"`.
+    pub(crate) fn of_go(file: &str) -> Option<Self> {
+        let line = file.lines().find(|line| line.trim_start().starts_with("gitVersion "))?;
+        let text = line.split('"').nth(1)?.split('+').next()?.to_owned();
+        // Between two releases the file tells nothing: `v0.0.0-master`, `v1.5.8-beta.0`.
+        if text.contains('-') { None } else { Self { text, commit: None, state: "archive" }.checked() }
+    }
+
     /// Of a source that says nothing of itself.
     pub(crate) fn asked(version: KubernetesVersion) -> Self {
         Self { text: format!("v{version}"), commit: None, state: "archive" }
@@ -141,6 +150,16 @@ mod tests {
         assert_eq!(version.release(), "1.20.2".parse().ok());
         let plain = "    KUBE_GIT_COMMIT='$Format:%H$'\n    if [[ '$Format:%D$' =~ tag:\\ (v[^ ,]+) ]]; then\n";
         assert_eq!(SourceVersion::of_export(plain), None);
+    }
+
+    #[test]
+    fn a_tagged_source_says_what_it_is_in_its_code() {
+        let of = |version: &str| {
+            let file = format!("\tgitMajor string = \"1\"\n\tgitVersion   string = \"{version}+$Format:%h$\"\n");
+            SourceVersion::of_go(&file).map(|version| version.text)
+        };
+        assert_eq!(of("v1.5.8").as_deref(), Some("v1.5.8"));
+        assert_eq!([of("v1.5.8-beta.0"), of("v0.0.0-master"), of("")], [None, None, None]);
     }
 
     #[test]
