@@ -4,7 +4,7 @@ use std::env;
 
 use camino::Utf8Path;
 
-use super::Check;
+use super::{Check, Source};
 
 /// What `make` calls, with Debian's package for each.
 const TOOLS: [(&str, &str); 7] = [
@@ -45,9 +45,16 @@ fn is_in_path(program: &str) -> bool {
     env::split_paths(&listed).any(|folder| folder.join(program).is_file())
 }
 
-/// Whether `make` can work below the cache folder: its variables are lists of words.
-pub(crate) fn place(cache: &Utf8Path) -> Check {
+/// Whether `make` can work below the cache folder, whose variables are lists of words, and whether the cache is no part
+/// of the source: it would be copied into itself.
+pub(crate) fn place(cache: &Utf8Path, source: &Source) -> Check {
     const NAME: &str = "cache-folder";
+    if let Source::Folder(folder) = source
+        && cache.starts_with(folder)
+    {
+        let detail = format!("{cache} lies in the source, {folder}");
+        return Check::error(NAME, detail, "choose another folder: `--cache-dir FOLDER`");
+    }
     if cache.as_str().contains([' ', '\t', ':', '$', '#', '\'', '"']) {
         let detail = format!("make cannot work in {cache}: its path has characters that mean something to make");
         return Check::error(NAME, detail, "choose another folder: `--cache-dir FOLDER`");
@@ -89,8 +96,10 @@ mod tests {
 
     #[test]
     fn a_folder_that_make_cannot_name_is_refused() {
-        assert_eq!(place("/home/me/.cache/k8swin".into()).verdict, Verdict::Fine);
-        let refused = place("/home/me/my cache".into());
+        let source = Source::Folder("/home/me/kubernetes".into());
+        assert_eq!(place("/home/me/.cache/k8swin".into(), &source).verdict, Verdict::Fine);
+        assert!(place("/home/me/kubernetes/cache".into(), &source).detail.contains("lies in the source"));
+        let refused = place("/home/me/my cache".into(), &source);
         assert_eq!(refused.verdict, Verdict::Error);
         assert!(refused.remedy.unwrap().contains("--cache-dir"));
     }

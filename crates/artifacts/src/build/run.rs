@@ -54,7 +54,7 @@ async fn run(
     let (goes, (source_check, found)) =
         tokio::join!(toolchain::find(request.go.as_deref()), source::find(&request.source, cache));
     let needs_git = matches!(request.source, Source::Git { .. });
-    let machine = vec![checks::tools(needs_git), checks::place(cache)];
+    let machine = vec![checks::tools(needs_git), checks::place(cache, &request.source)];
     let tree = match found {
         Found::There(tree) => Some(tree),
         Found::Elsewhere => {
