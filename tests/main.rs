@@ -10,6 +10,7 @@
 mod support;
 
 mod build;
+mod build_kubernetes;
 mod crash;
 mod failures;
 mod interrupt;

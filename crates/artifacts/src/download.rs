@@ -198,16 +198,20 @@ impl Download {
         ArtifactError::Download { url: self.shown(), fault }
     }
 
-    /// The address for people. A mirror may be written with user and password: they are not shown.
     fn shown(&self) -> String {
-        match self.url.split_once("://") {
-            Some((scheme, rest)) => {
-                let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-                let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-                format!("{scheme}://{host}{path}")
-            }
-            None => self.url.clone(),
+        without_credentials(&self.url)
+    }
+}
+
+/// An address for people: that of a mirror or a repository may be written with user and password.
+pub(crate) fn without_credentials(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+            format!("{scheme}://{host}{path}")
         }
+        None => url.to_owned(),
     }
 }
 

@@ -36,9 +36,28 @@ pub enum ArtifactError {
         /// The tarball.
         file: &'static str,
     },
-    /// The inventory wants programs built from source.
-    #[error("the programs are not built yet: run `k8swin build` (a later release)")]
-    NotBuilt,
+    /// The inventory wants programs built from source, and nothing was built from it.
+    #[error("Kubernetes {version} has not been built from {source_name} on this machine yet")]
+    NotBuilt {
+        /// The source.
+        source_name: String,
+        /// The version.
+        version: String,
+    },
+    /// What was built is not complete any more, or was not built for all systems.
+    #[error("what was built in {folder} cannot be used:{}", lines(.problems))]
+    BadBuild {
+        /// The folder of the result.
+        folder: Utf8PathBuf,
+        /// All that is wrong.
+        problems: Vec<Problem>,
+    },
+    /// What the inventory names as source cannot be one.
+    #[error("{reason}")]
+    Source {
+        /// Why.
+        reason: String,
+    },
     /// The agents are not there.
     #[error("{} not found; looked in {}", .missing.join(" and "), joined(.folders))]
     Agents {
@@ -177,7 +196,8 @@ impl ArtifactError {
                  [cluster.artifacts]; the sha256 is known for 1.5.3, 1.5.7 and 1.5.8"
                     .to_owned()
             }
-            Self::NotBuilt => "until then set `source = \"local\"` and `path` in [cluster.artifacts]".to_owned(),
+            Self::NotBuilt { .. } | Self::BadBuild { .. } => "build it: `k8swin build`".to_owned(),
+            Self::Source { .. } => "set `tag` in [cluster.artifacts], such as \"v1.5.8\"".to_owned(),
             Self::Agents { .. } => "build them with `cargo xtask dist`, or name their folder: `agents = \"…\"` in \
                  [cluster.artifacts]"
                 .to_owned(),

@@ -4,10 +4,12 @@
 //! that is needed has been verified. A release is downloaded and unpacked into such a folder first.
 
 mod agents;
+pub mod build;
 mod digests;
 mod download;
 mod error;
 mod local;
+mod manifest;
 mod release;
 mod sums;
 #[cfg(test)]
@@ -21,6 +23,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use k8swin_inventory::cluster::{ArtifactSource, Cluster};
 use k8swin_protocol::{Os, Sha256};
 
+use crate::build::Source;
 use crate::digests::Digests;
 pub use crate::error::{ArtifactError, DownloadFault, Problem};
 use crate::release::Release;
@@ -99,17 +102,29 @@ pub async fn resolve(
     tokio::fs::create_dir_all(cache).await.map_err(error::io("create", cache))?;
     let mut digests = Digests::load(cache).await;
     let systems: BTreeSet<Os> = cluster.hosts.iter().map(k8swin_inventory::Host::os).collect();
+    let agents_folder = cluster.artifacts.agents.clone().map(expand_home);
     let result = async {
         // The agents first: they are cheap to look for, and a release may be a long download.
-        let agents = agents::find(cluster.artifacts.agents.as_deref(), &systems, &mut digests, &progress).await?;
+        let agents = agents::find(agents_folder.as_deref(), &systems, &mut digests, &progress).await?;
         let programs = match &cluster.artifacts.source {
-            ArtifactSource::Local { path } => local::verified(path, needed, &mut digests, &progress).await?,
+            ArtifactSource::Local { path } => {
+                local::verified(&expand_home(path.clone()), needed, &mut digests, &progress).await?
+            }
             ArtifactSource::Release { mirror } => {
                 let release = Release::known(cluster.kubernetes, mirror.as_deref(), needed)?;
                 release.resolve(needed, cache, &mut digests, &progress).await?
             }
             ArtifactSource::Build { .. } if needed.is_empty() => BTreeMap::new(),
-            ArtifactSource::Build { .. } => return Err(ArtifactError::NotBuilt),
+            ArtifactSource::Build { repository, tag, .. } => {
+                let (kubernetes, mut programs) = release::split(needed, cache, &mut digests, &progress).await?;
+                let source = Source::new(repository, tag.as_deref())
+                    .map_err(|error| ArtifactError::Source { reason: error.to_string() })?;
+                let cache = build::cache_of(cache);
+                let version = cluster.kubernetes;
+                let built = build::latest(&source, version, &kubernetes, &cache, &mut digests, &progress).await?;
+                programs.extend(built);
+                programs
+            }
         };
         Ok(Resolved { programs, agents })
     }
@@ -117,4 +132,28 @@ pub async fn resolve(
     // Also after a failure: what has been computed need not be computed again.
     digests.save().await?;
     result
+}
+
+/// A path whose `~/` stands for the home folder, as inventories write it.
+fn expand_home(path: Utf8PathBuf) -> Utf8PathBuf {
+    let home = || std::env::home_dir().and_then(|home| Utf8PathBuf::from_path_buf(home).ok());
+    match path.strip_prefix("~") {
+        Ok(rest) => home().map_or(path.clone(), |home| home.join(rest)),
+        Err(_) => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_home_folder_of_a_path_is_found() {
+        let home = Utf8PathBuf::from_path_buf(std::env::home_dir().unwrap()).unwrap();
+        assert_eq!(expand_home("~/programs".into()), home.join("programs"));
+        assert_eq!(expand_home("~".into()), home);
+        for other in ["/srv/~/programs", "programs", "~other/programs"] {
+            assert_eq!(expand_home(other.into()), other);
+        }
+    }
 }

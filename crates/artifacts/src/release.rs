@@ -7,9 +7,10 @@ use k8swin_inventory::cluster::{KubernetesMinor, KubernetesVersion};
 use k8swin_protocol::{Os, Sha256};
 
 use crate::digests::Digests;
-use crate::download::Download;
+use crate::download::{Download, without_credentials};
 use crate::error::{ArtifactError, io};
 use crate::local::{self, Programs};
+use crate::manifest::Origin;
 use crate::{Progress, unpack};
 
 /// Where releases are published (facts C.2).
@@ -72,12 +73,7 @@ impl Release {
         digests: &mut Digests,
         progress: &impl Fn(Progress),
     ) -> Result<Programs, ArtifactError> {
-        let (kubernetes, extra): (BTreeSet<_>, BTreeSet<_>) = needed.iter().cloned().partition(is_in_tarball);
-        let folder = cache.join("extra");
-        let (mut programs, problems) = local::examine(&folder, &extra, digests, progress).await;
-        if !problems.is_empty() {
-            return Err(ArtifactError::Extra { folder, problems });
-        }
+        let (kubernetes, mut programs) = split(needed, cache, digests, progress).await?;
         let folder = cache.join("releases").join(&self.tag);
         let (mut unpacked, _) = local::examine(&folder, &kubernetes, digests, progress).await;
         for (&os, &sha256) in &self.tarballs {
@@ -91,7 +87,8 @@ impl Release {
             }
             let archive = self.tarball(os, sha256, cache, digests, progress).await?;
             progress(Progress::Unpacking { file: tarball(os).to_owned() });
-            unpack::unpack(archive, os, inner_folder(os), absent, folder.clone()).await?;
+            let origin = Origin::Release { url: without_credentials(&self.url(os)), sha256 };
+            unpack::unpack(archive, os, inner_folder(os), absent, folder.clone(), origin).await?;
         }
         if unpacked.len() < kubernetes.len() {
             unpacked = local::verified(&folder, &kubernetes, digests, progress).await?;
@@ -115,10 +112,26 @@ impl Release {
             return Ok(path);
         }
         tokio::fs::create_dir_all(&folder).await.map_err(io("create", &folder))?;
-        let url = format!("{}/{}/{}", self.mirror, self.tag, tarball(os));
-        Download::new(url, sha256, path.clone()).run(progress).await?;
+        Download::new(self.url(os), sha256, path.clone()).run(progress).await?;
         Ok(path)
     }
+
+    fn url(&self, os: Os) -> String {
+        format!("{}/{}/{}", self.mirror, self.tag, tarball(os))
+    }
+}
+
+/// The needed programs that are Kubernetes' own, and those that are not, which a folder of the cache must have.
+pub(crate) async fn split(
+    needed: &BTreeSet<(Os, String)>,
+    cache: &Utf8Path,
+    digests: &mut Digests,
+    progress: &impl Fn(Progress),
+) -> Result<(BTreeSet<(Os, String)>, Programs), ArtifactError> {
+    let (kubernetes, extra): (BTreeSet<_>, BTreeSet<_>) = needed.iter().cloned().partition(is_in_tarball);
+    let folder = cache.join("extra");
+    let (programs, problems) = local::examine(&folder, &extra, digests, progress).await;
+    if problems.is_empty() { Ok((kubernetes, programs)) } else { Err(ArtifactError::Extra { folder, problems }) }
 }
 
 fn known_digest(version: KubernetesVersion, os: Os) -> Option<Sha256> {

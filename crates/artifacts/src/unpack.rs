@@ -1,6 +1,6 @@
 //! Takes the needed programs out of a release tarball, with their digests noted in `sha256sums`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read, Write};
 
@@ -13,6 +13,7 @@ use k8swin_protocol::digest::Hasher;
 use crate::digests::replace;
 use crate::error::{ArtifactError, io};
 use crate::local;
+use crate::manifest::{Entry, Manifest, Origin};
 use crate::sums::{self, Sums};
 
 /// Unpacks the programs `names` of the folder `inside` of a verified tarball into the folder of `os` below `folder`.
@@ -22,6 +23,7 @@ pub(crate) async fn unpack(
     inside: &'static str,
     names: BTreeSet<String>,
     folder: Utf8PathBuf,
+    origin: Origin,
 ) -> Result<(), ArtifactError> {
     let target = folder.join(os.as_str());
     let path = archive.clone();
@@ -32,10 +34,14 @@ pub(crate) async fn unpack(
     let known = tokio::fs::read_to_string(&path).await.unwrap_or_default();
     // Sums that cannot be read are those of an unpacking that went wrong: what they named is unpacked again.
     let mut sums = Sums::parse(&known).unwrap_or_default();
-    for (name, digest) in unpacked {
-        sums.insert(local::relative(&(os, name)), digest);
+    let mut entries = BTreeMap::new();
+    for (name, sha256, size) in unpacked {
+        let path = local::relative(&(os, name));
+        sums.insert(path.clone(), sha256);
+        entries.insert(path, Entry { sha256, size, format: None, version: None, origin: origin.clone() });
     }
-    replace(&path, sums.render().as_bytes()).await
+    replace(&path, sums.render().as_bytes()).await?;
+    Manifest::add(&folder, entries).await
 }
 
 fn extract(
@@ -43,7 +49,7 @@ fn extract(
     inside: &str,
     names: &BTreeSet<String>,
     target: &Utf8Path,
-) -> Result<Vec<(String, Sha256)>, ArtifactError> {
+) -> Result<Vec<(String, Sha256, u64)>, ArtifactError> {
     fs::create_dir_all(target).map_err(io("create", target))?;
     let reading = || io("unpack", archive);
     let file = fs::File::open(archive).map_err(reading())?;
@@ -63,8 +69,9 @@ fn extract(
         else {
             continue;
         };
+        let size = entry.size();
         let digest = write(&mut entry, &target.join(&name))?;
-        unpacked.push((name, digest));
+        unpacked.push((name, digest, size));
     }
     if absent.is_empty() {
         return Ok(unpacked);

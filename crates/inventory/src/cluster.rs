@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::str::FromStr;
 
 use camino::Utf8PathBuf;
 use ipnet::Ipv4Net;
@@ -80,6 +81,25 @@ impl fmt::Display for KubernetesVersion {
     }
 }
 
+/// A text is not `1.5.PATCH` or `1.20.PATCH`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected 1.5.PATCH or 1.20.PATCH, such as 1.5.8")]
+pub struct NoProfile;
+
+/// The shape of a version. Whether there was such a release, the inventory's own check says.
+impl FromStr for KubernetesVersion {
+    type Err = NoProfile;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (minor, patch) = match text.split('.').collect::<Vec<_>>().as_slice() {
+            ["1", "5", patch] => (KubernetesMinor::V1_5, *patch),
+            ["1", "20", patch] => (KubernetesMinor::V1_20, *patch),
+            _ => return Err(NoProfile),
+        };
+        patch.parse().map(|patch| Self { minor, patch }).map_err(|_| NoProfile)
+    }
+}
+
 /// The minor versions that have a release profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KubernetesMinor {
@@ -128,6 +148,8 @@ pub enum ArtifactSource {
         repository: String,
         /// A tag; none for a folder as it is.
         tag: Option<String>,
+        /// The Go to build with: its folder or its `go` program; none for one of this machine that fits.
+        go: Option<Utf8PathBuf>,
     },
 }
 

@@ -120,6 +120,7 @@ fn read_artifacts(cluster: &Section<'_>, folder: &Utf8Path, diagnostics: &mut Di
         ("path", SourceKind::Local, "local"),
         ("repository", SourceKind::Build, "build"),
         ("tag", SourceKind::Build, "build"),
+        ("go", SourceKind::Build, "build"),
     ] {
         if section.has(key) && kind != only_with {
             let message = format!("`{key}` has a meaning only with source = \"{word}\"");
@@ -140,7 +141,8 @@ fn read_artifacts(cluster: &Section<'_>, folder: &Utf8Path, diagnostics: &mut Di
                 .required("repository", ARTIFACTS, diagnostics, |value| values::repository(value, folder))
                 .value();
             let tag = section.read("tag", diagnostics, values::tag).value();
-            ArtifactSource::Build { repository: repository?, tag }
+            let go = section.read("go", diagnostics, path).value();
+            ArtifactSource::Build { repository: repository?, tag, go }
         }
     };
     Some(Artifacts { source, agents })

@@ -93,6 +93,12 @@ pub const ARTIFACTS: &[Key] = &[
     ),
     key("repository", "a folder or a git URL; only with \"build\"", "required with \"build\"", "Kubernetes' source"),
     key("tag", "a git tag; only with \"build\"", "none: the folder as it is", "what to build"),
+    key(
+        "go",
+        "a folder or a `go` program; only with \"build\"",
+        "one of this machine that fits",
+        "the Go to build with: each Kubernetes minor needs one of its age",
+    ),
     key("agents", "a folder", "beside the k8swin program", "holds k8swin-agent and k8swin-agent.exe"),
 ];
 

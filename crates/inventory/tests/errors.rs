@@ -288,9 +288,9 @@ fn every_key_of_the_schema_is_read() {
     let tables = [
         ("", vec![TOP], String::new()),
         ("cluster.", vec![schema::CLUSTER], CLUSTER.to_owned()),
-        ("cluster.artifacts.", vec![&ARTIFACTS[..2], &ARTIFACTS[5..]], "[cluster.artifacts]\n".to_owned()),
+        ("cluster.artifacts.", vec![&ARTIFACTS[..2], &ARTIFACTS[6..]], "[cluster.artifacts]\n".to_owned()),
         ("cluster.artifacts.", vec![&ARTIFACTS[2..3]], local.to_owned()),
-        ("cluster.artifacts.", vec![&ARTIFACTS[3..5]], build.to_owned()),
+        ("cluster.artifacts.", vec![&ARTIFACTS[3..6]], build.to_owned()),
         ("defaults.", vec![DEFAULTS], "[defaults]\n".to_owned()),
         ("defaults.linux.", vec![CONNECTION, schema::LINUX], "[defaults.linux]\n".to_owned()),
         ("defaults.windows.", vec![CONNECTION, schema::WINDOWS], "[defaults.windows]\n".to_owned()),

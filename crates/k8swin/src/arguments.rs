@@ -6,8 +6,9 @@ use camino::Utf8PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ipnet::Ipv4Net;
-use k8swin_inventory::cluster::{AdapterSelector, KubernetesMinor, KubernetesVersion};
+use k8swin_inventory::cluster::{AdapterSelector, KubernetesVersion, NoProfile};
 use k8swin_inventory::init::{NewHost, NewSystem, cluster_name};
+use k8swin_protocol::Os;
 
 /// Build one Kubernetes cluster out of Linux and Windows Server 2016 machines.
 ///
@@ -178,6 +179,16 @@ pub(crate) enum Command {
     )]
     Kubeconfig(Kubeconfig),
 
+    /// Compile Kubernetes for Linux and Windows from its source, on this machine.
+    ///
+    /// Does what the walkthrough does by hand: Kubernetes' own `make`, for linux/amd64 and windows/amd64, from a folder or
+    /// a git tag. Looks first whether all tools are there and whether the Go fits: each Kubernetes minor needs one of its
+    /// age, and a newer one compiles programs that do not work. What was built is kept: the same again takes no time.
+    #[command(
+        after_long_help = "Examples:\n  k8swin build inventory.toml\n  k8swin build --source ~/kubernetes --go ~/go1.15 --out programs\n  k8swin build --source https://github.com/kubernetes/kubernetes --tag v1.20.2 --os windows"
+    )]
+    Build(Build),
+
     /// Run `up` against simulated twins of the inventory's hosts, on this machine only.
     ///
     /// The twins speak real SSH and WinRM on 127.0.0.1 and run the real agent on a simulated system. Nothing else is
@@ -213,6 +224,7 @@ impl Command {
             Self::Verify(_) => "verify",
             Self::Reset(_) => "reset",
             Self::Kubeconfig(_) => "kubeconfig",
+            Self::Build(_) => "build",
             Self::Rehearse(_) => "rehearse",
             Self::Lab(_) => "lab",
             Self::Completions(_) => "completions",
@@ -361,6 +373,43 @@ pub(crate) struct Kubeconfig {
     pub(crate) context: Option<String>,
 }
 
+/// Arguments of `build`.
+#[derive(Args)]
+pub(crate) struct Build {
+    /// The inventory: its Kubernetes version, the systems of its hosts, and its [cluster.artifacts] with source =
+    /// "build" [default: inventory.toml, unless --source is given]
+    #[arg(value_name = "INVENTORY")]
+    pub(crate) inventory: Option<Utf8PathBuf>,
+
+    /// Kubernetes' source: a folder, or a git URL together with --tag.
+    #[arg(long, value_name = "FOLDER|URL")]
+    pub(crate) source: Option<String>,
+
+    /// The git tag to build.
+    #[arg(long, value_name = "TAG", value_parser = tag)]
+    pub(crate) tag: Option<String>,
+
+    /// The Kubernetes version, where the source does not say it.
+    #[arg(long, value_name = "VERSION", value_parser = kubernetes_version)]
+    pub(crate) kubernetes: Option<KubernetesVersion>,
+
+    /// The Go to build with: its folder or its `go` program [default: one of this machine that fits]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) go: Option<Utf8PathBuf>,
+
+    /// Take a Go that is known to give broken programs.
+    #[arg(long)]
+    pub(crate) allow_toolchain: bool,
+
+    /// Build for this system only.
+    #[arg(long, value_name = "linux|windows", value_delimiter = ',', value_parser = system)]
+    pub(crate) os: Vec<Os>,
+
+    /// Copy the programs, sha256sums and manifest.json into this folder, for source = "local".
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<Utf8PathBuf>,
+}
+
 /// Arguments of `rehearse`.
 #[derive(Args)]
 pub(crate) struct Rehearse {
@@ -406,14 +455,22 @@ fn positive(text: &str) -> Result<usize, String> {
 
 /// The shape of a version. Whether there is such a release, the inventory's own check says, as for one written by hand.
 pub(crate) fn kubernetes_version(text: &str) -> Result<KubernetesVersion, String> {
-    let version = match text.split('.').collect::<Vec<_>>().as_slice() {
-        ["1", "5", patch] => patch.parse().ok().map(|patch| KubernetesVersion { minor: KubernetesMinor::V1_5, patch }),
-        ["1", "20", patch] => {
-            patch.parse().ok().map(|patch| KubernetesVersion { minor: KubernetesMinor::V1_20, patch })
-        }
-        _ => None,
-    };
-    version.ok_or_else(|| "expected 1.5.PATCH or 1.20.PATCH, such as 1.5.8".to_owned())
+    text.parse().map_err(|error: NoProfile| error.to_string())
+}
+
+/// A name that git does not take for an option.
+fn tag(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.starts_with('-') {
+        return Err("expected a tag, such as v1.5.8".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn system(text: &str) -> Result<Os, String> {
+    [Os::Linux, Os::Windows]
+        .into_iter()
+        .find(|os| os.as_str() == text)
+        .ok_or_else(|| "expected linux or windows".to_owned())
 }
 
 /// `NAME=ADDRESS[,control-plane]`. A control plane runs ordinary pods, too: a Linux cluster of one host is complete.

@@ -152,7 +152,7 @@ impl Context {
     }
 
     /// The folder for downloads: XDG's cache folder, or the local application data on Windows.
-    fn cache_dir(&self) -> Result<Utf8PathBuf, Failure> {
+    pub(crate) fn cache_dir(&self) -> Result<Utf8PathBuf, Failure> {
         if let Some(folder) = &self.global.cache_dir {
             return Ok(folder.clone());
         }

@@ -3,9 +3,10 @@
 use std::io;
 
 use camino::Utf8Path;
+use k8swin_artifacts::build::{BuildError, Check, Verdict};
 use k8swin_inventory::{InventoryError, InventoryErrors};
 use k8swin_lab::LabError;
-use k8swin_orchestrator::report::Finding;
+use k8swin_orchestrator::report::{Finding, Severity};
 use k8swin_orchestrator::{RunError, RunExit};
 
 use crate::exit::Exit;
@@ -67,6 +68,34 @@ impl From<InventoryErrors> for Failure {
     fn from(errors: InventoryErrors) -> Self {
         let message = format!("the inventory is not valid\n\n{errors}\n");
         Self { inventory: errors.errors().to_vec(), ..Self::usage(message) }
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        let exit = match &error {
+            BuildError::Source(_) => Exit::Usage,
+            BuildError::Unfit { .. } => Exit::Preflight,
+            _ => Exit::Failed,
+        };
+        let findings = error.checks().iter().map(finding).collect();
+        Self { hint: error.hint(), findings, ..Self::new(exit, error.to_string()) }
+    }
+}
+
+/// A check of this machine as a finding, as preflight has them of hosts.
+fn finding(check: &Check) -> Finding {
+    let severity = match check.verdict {
+        Verdict::Fine => Severity::Ok,
+        Verdict::Warning => Severity::Warning,
+        Verdict::Error => Severity::Error,
+    };
+    Finding {
+        host: "this machine".to_owned(),
+        check: check.name,
+        severity,
+        detail: check.detail.clone(),
+        remedy: check.remedy.clone(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a command came to: data, which `render` turns into tables or JSON, and the exit code that follows from it.
 
 use camino::Utf8PathBuf;
+use k8swin_artifacts::build::Built;
 use k8swin_orchestrator::report::{Finding, HostStatus, PlanReport, Severity, Summary};
 use k8swin_protocol::SecretBytes;
 
@@ -23,6 +24,8 @@ pub(crate) enum Report {
     Verify(Vec<Finding>),
     /// Of `status`.
     Status(Vec<HostStatus>),
+    /// Of `build`.
+    Built(Built),
     /// Of `kubeconfig`, when it is printed.
     Kubeconfig(SecretBytes),
     /// Of a command that wrote a file.
@@ -51,6 +54,7 @@ impl Report {
             Self::Status(hosts) => of_hosts(hosts.len(), hosts.iter().filter(|host| host.error.is_some()).count()),
             Self::Preflight(_)
             | Self::Verify(_)
+            | Self::Built(_)
             | Self::Kubeconfig(_)
             | Self::Written { .. }
             | Self::Text(_)

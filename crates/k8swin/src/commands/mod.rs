@@ -1,5 +1,6 @@
 //! The commands: each takes its arguments, asks the crate that does the work, and returns a report.
 
+mod build;
 mod init;
 mod kubeconfig;
 mod lab;
@@ -26,6 +27,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Report, F
         Command::Verify(arguments) => verify(context, arguments).await,
         Command::Reset(arguments) => reset(context, arguments).await,
         Command::Kubeconfig(arguments) => kubeconfig::run(context, arguments).await,
+        Command::Build(arguments) => build::run(context, arguments).await,
         Command::Rehearse(arguments) => lab::rehearse(context, arguments).await,
         Command::Lab(arguments) => lab::keep(context, arguments).await,
         Command::Completions(arguments) => Ok(manual::completions(&arguments)),

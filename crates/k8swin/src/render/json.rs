@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::render::build;
 use crate::report::Report;
 
 /// The document of `up`, `plan`, `rehearse` and `reset`, and of each command that failed as a whole.
@@ -126,6 +127,7 @@ pub(crate) fn report(command: &str, report: &Report) -> String {
             let hosts = hosts.iter().map(|host| (host.host.as_str(), status(host))).collect();
             document(Statuses { command, result, hosts })
         }
+        Report::Built(built) => document(build::Document::new(command, result, built)),
         Report::Kubeconfig(config) => {
             document(Other { kubeconfig: Some(String::from_utf8_lossy(config.expose())), ..other })
         }
@@ -239,7 +241,7 @@ fn of_host(failure: &wire::Failure) -> Error<'_> {
     Error { message: failure.to_string(), hint: failure.hint.as_deref(), inventory: Vec::new() }
 }
 
-fn milliseconds(duration: std::time::Duration) -> u64 {
+pub(crate) fn milliseconds(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -1,5 +1,6 @@
 //! Rendering at the edge: reports and failures on standard output, messages and progress on standard error.
 
+pub(crate) mod build;
 mod json;
 pub(crate) mod plain;
 pub(crate) mod progress;

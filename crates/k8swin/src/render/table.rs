@@ -7,6 +7,7 @@ use k8swin_orchestrator::report::{Finding, HostPlan, HostStatus, NodeStatus, Pla
 use k8swin_protocol::resource::{Effect, Phase};
 use k8swin_protocol::wire::Failure;
 
+use crate::render::build;
 use crate::render::style::{Palette, count, duration};
 use crate::report::Report;
 
@@ -17,6 +18,7 @@ pub(crate) fn report(report: &Report, verbose: bool, palette: Palette) -> String
         Report::Plan { plan: report, explain } => plan(report, *explain, palette),
         Report::Preflight(list) | Report::Verify(list) => findings(list, verbose, palette),
         Report::Status(hosts) => status(hosts, palette),
+        Report::Built(built) => build::table(built, palette),
         // They have no table: `render::result` prints them as they are.
         Report::Kubeconfig(_) | Report::Written { .. } | Report::Text(_) | Report::Ended => String::new(),
     }
