@@ -262,6 +262,8 @@ impl Builder {
         self.directory.write_agents()?;
         self.states.iter().try_for_each(|state| write_state(state))?;
         let reached = Twin {
+            title: "The simulated twin",
+            kubernetes: None,
             hosts: self.reached.clone(),
             artifacts_path: twin::ARTIFACTS.into(),
             agents_path: twin::AGENTS.into(),

@@ -38,8 +38,8 @@ pub struct LinuxSettings {
     pub hostname: String,
     /// The machine identity: 32 hexadecimal digits.
     pub machine_id: String,
-    /// Its address, of a /24 on the adapter `eth0`, which it gives itself some time after its boot began.
-    pub address: Ipv4Addr,
+    /// Its address with the prefix length, on the adapter `eth0`: it gives itself that some time after its boot began.
+    pub address: (Ipv4Addr, u8),
     /// The network namespace, with `eth0` in it.
     pub namespace: String,
     /// Other hosts' names, for /etc/hosts.
@@ -269,12 +269,12 @@ fn write_files(folder: &Path, settings: &LinuxSettings) -> Result<(), SandboxErr
         fs::create_dir_all(&path).map_err(file("make", path))?;
     }
     let files = Files { root: &upper };
+    let (address, prefix) = settings.address;
     let network = format!(
-        "[Match]\nName=eth0\n[Network]\nAddress={}/24\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n",
-        settings.address
+        "[Match]\nName=eth0\n[Network]\nAddress={address}/{prefix}\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
     );
     files.write("etc/systemd/network/eth0.network", 0o644, &network)?;
-    let mut hosts = format!("127.0.0.1 localhost\n{} {}\n", settings.address, settings.hostname);
+    let mut hosts = format!("127.0.0.1 localhost\n{address} {}\n", settings.hostname);
     for (address, name) in settings.neighbours.iter().filter(|(_, name)| *name != settings.hostname) {
         hosts.push_str(&format!("{address} {name}\n"));
     }

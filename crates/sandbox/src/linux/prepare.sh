@@ -23,4 +23,12 @@ kernel/keys/root_maxkeys 1000000
 kernel/keys/root_maxbytes 25000000
 net/netfilter/nf_conntrack_max 131072
 END
+# kube-proxy reads the size of the table of connections, and ends where it cannot. systemd-nspawn gives a /sys without
+# modules.
+if [ ! -e /sys/module ]; then
+  mount -o remount,bind,rw /sys
+  mkdir -p /sys/module/nf_conntrack/parameters
+  echo 32768 > /sys/module/nf_conntrack/parameters/hashsize
+  mount -o remount,bind,ro /sys
+fi
 exit 0
