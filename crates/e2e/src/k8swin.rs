@@ -130,9 +130,10 @@ impl Outcome {
 
     /// A count of the document, such as `changed`.
     pub(crate) fn count(&self, key: &str) -> Result<u64, Error> {
-        self.document[key]
-            .as_u64()
-            .ok_or_else(|| Error::K8swin { command: self.command.clone(), problem: format!("its document has no `{key}`") })
+        self.document[key].as_u64().ok_or_else(|| Error::K8swin {
+            command: self.command.clone(),
+            problem: format!("its document has no `{key}`"),
+        })
     }
 
     /// How many findings are of this severity.

@@ -22,6 +22,8 @@ mod programs;
 mod run;
 #[cfg(target_os = "linux")]
 mod twin;
+#[cfg(target_os = "linux")]
+mod winrm;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {

@@ -20,12 +20,7 @@ const CNI_FOLDER: &str = "usr/lib/cni";
 
 /// Links the programs into `folder`. etcd comes from the same folder as the others, or from this machine's package
 /// `etcd-server`; CNI's plugins come from the hosts' own package.
-pub(crate) fn assemble(
-    folder: &Path,
-    binaries: &Path,
-    rootfs: &Rootfs,
-    systems: &BTreeSet<Os>,
-) -> Result<(), Error> {
+pub(crate) fn assemble(folder: &Path, binaries: &Path, rootfs: &Rootfs, systems: &BTreeSet<Os>) -> Result<(), Error> {
     let mut wanted: Vec<(Os, &str, PathBuf)> = Vec::new();
     let mut missing = Vec::new();
     let mut want = |os, name: &'static str, places: Vec<PathBuf>| match places.iter().find(|path| path.is_file()) {
@@ -45,7 +40,11 @@ pub(crate) fn assemble(
         }
     }
     if !missing.is_empty() {
-        let etcd = if missing.contains(&"etcd") { "; etcd also counts as /usr/bin/etcd: apt-get install etcd-server" } else { "" };
+        let etcd = if missing.contains(&"etcd") {
+            "; etcd also counts as /usr/bin/etcd: apt-get install etcd-server"
+        } else {
+            ""
+        };
         return Err(Error::Programs(format!("{} lacks {}{etcd}", binaries.display(), missing.join(", "))));
     }
     let mut sums = String::new();

@@ -13,7 +13,7 @@ use k8swin_inventory::Cluster;
 use k8swin_sandbox::{Flavour, Rootfs, Sandbox};
 
 use crate::error::{Error, file};
-use crate::hosts::Hosts;
+use crate::hosts::{Hosts, Making};
 use crate::interrupt::Interrupt;
 use crate::k8swin::K8swin;
 use crate::parts::Parts;
@@ -37,6 +37,9 @@ pub(crate) struct Arguments {
     /// A folder with k8swin and the agents.
     #[arg(long)]
     dist: Utf8PathBuf,
+    /// A Wine prefix for Windows hosts to begin with.
+    #[arg(long)]
+    prefix: Option<PathBuf>,
     /// Where logs go; it is emptied first.
     #[arg(long, default_value = "target/e2e")]
     logs: PathBuf,
@@ -91,7 +94,16 @@ fn whole(arguments: &Arguments, parts: &mut Parts) -> Result<(), Error> {
     let systems: BTreeSet<_> = cluster.hosts.iter().map(|host| host.os()).collect();
     programs::assemble(desk.programs().as_std_path(), &arguments.binaries, &rootfs, &systems)?;
     let mut hosts = parts.part("boot hosts", || {
-        let hosts = Hosts::start(&sandbox, &cluster, &rootfs, &desk, &interrupt)?;
+        let making = Making {
+            sandbox: &sandbox,
+            cluster: &cluster,
+            rootfs: &rootfs,
+            prefix: arguments.prefix.as_deref(),
+            desk: &desk,
+            runtime: runtime.handle(),
+            interrupt: &interrupt,
+        };
+        let hosts = Hosts::start(&making)?;
         let told = hosts.names().join(", ");
         Ok((hosts, told))
     })?;

@@ -49,6 +49,16 @@ impl Desk {
         self.folder.join("windows-password")
     }
 
+    /// Writes the Windows hosts' password, for the administrator only.
+    pub(crate) fn write_password(&self, password: &str) -> Result<(), Error> {
+        use std::io::Write as _;
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let path = self.password();
+        let mut options = fs::OpenOptions::new();
+        let opened = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
+        opened.and_then(|mut file| writeln!(file, "{password}")).map_err(file("write", path))
+    }
+
     /// The cluster's programs.
     pub(crate) fn programs(&self) -> Utf8PathBuf {
         self.folder.join("programs")
@@ -118,10 +128,12 @@ impl Segment {
         let first = addresses.first().copied().map_or(0, u32::from);
         let fits = |prefix: &u8| addresses.iter().all(|address| (u32::from(*address) ^ first) >> (32 - prefix) == 0);
         let prefix = (8..=24_u8).rev().find(fits);
-        let prefix = prefix.ok_or_else(|| Error::Inventory("the hosts' addresses lie in no common network".to_owned()))?;
+        let prefix =
+            prefix.ok_or_else(|| Error::Inventory("the hosts' addresses lie in no common network".to_owned()))?;
         let network = first >> (32 - prefix) << (32 - prefix);
         let client = (1..255).map(|number| Ipv4Addr::from(network | number)).find(|free| !addresses.contains(free));
-        let client = client.ok_or_else(|| Error::Inventory("the hosts leave no address for this machine".to_owned()))?;
+        let client =
+            client.ok_or_else(|| Error::Inventory("the hosts leave no address for this machine".to_owned()))?;
         Ok(Self { client, prefix })
     }
 }

@@ -129,7 +129,13 @@ fn twin_of(cluster: &Cluster) -> Twin {
             (host.name.clone(), host_twin)
         })
         .collect();
-    Twin { title: "The simulated twin", kubernetes: None, hosts, artifacts_path: "artifacts".into(), agents_path: "agents".into() }
+    Twin {
+        title: "The simulated twin",
+        kubernetes: None,
+        hosts,
+        artifacts_path: "artifacts".into(),
+        agents_path: "agents".into(),
+    }
 }
 
 /// What must hold for the twin of any inventory.

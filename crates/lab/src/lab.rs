@@ -221,7 +221,9 @@ impl Builder {
             }
             System::Windows(windows) => {
                 let security = match windows.winrm.transport {
-                    WinRmTransport::Https(_) => Security::Https(self.authority.server(&host.name)?),
+                    WinRmTransport::Https(_) => {
+                        Security::Https(self.authority.server(&host.name, Ipv4Addr::LOCALHOST)?)
+                    }
                     WinRmTransport::Http => Security::Http,
                 };
                 let password = SecretBytes::new(keys::password());

@@ -14,10 +14,12 @@ mod network;
 mod program;
 mod rootfs;
 mod sandbox;
+mod windows;
 
 pub use error::SandboxError;
 pub use linux::{LinuxHost, LinuxSettings, Node, ssh_key};
 pub use machine::children;
-pub use network::{Adapter, Network};
+pub use network::{Adapter, Network, listen};
 pub use rootfs::{Flavour, Rootfs};
 pub use sandbox::{Sandbox, cache};
+pub use windows::{ADMINISTRATOR, CommandMark, WindowsHost, WindowsSettings, require_wine};

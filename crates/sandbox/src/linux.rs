@@ -270,9 +270,8 @@ fn write_files(folder: &Path, settings: &LinuxSettings) -> Result<(), SandboxErr
     }
     let files = Files { root: &upper };
     let (address, prefix) = settings.address;
-    let network = format!(
-        "[Match]\nName=eth0\n[Network]\nAddress={address}/{prefix}\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
-    );
+    let network =
+        format!("[Match]\nName=eth0\n[Network]\nAddress={address}/{prefix}\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n");
     files.write("etc/systemd/network/eth0.network", 0o644, &network)?;
     let mut hosts = format!("127.0.0.1 localhost\n{address} {}\n", settings.hostname);
     for (address, name) in settings.neighbours.iter().filter(|(_, name)| *name != settings.hostname) {
@@ -280,7 +279,8 @@ fn write_files(folder: &Path, settings: &LinuxSettings) -> Result<(), SandboxErr
     }
     files.write("etc/hosts", 0o644, &hosts)?;
     // What the package of a kernel brings that has these built in: nothing of this machine is loaded.
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").map_err(file("read", "/proc/sys/kernel/osrelease"))?;
+    let release =
+        fs::read_to_string("/proc/sys/kernel/osrelease").map_err(file("read", "/proc/sys/kernel/osrelease"))?;
     let modules = format!("usr/lib/modules/{}", release.trim());
     files.write(&format!("{modules}/modules.builtin"), 0o644, "kernel/net/bridge/br_netfilter.ko\n")?;
     files.write(&format!("{modules}/modules.order"), 0o644, "")?;

@@ -50,10 +50,9 @@ impl Machine {
         command.args(start.unshare).args(["sh", "-c", start.script, "boot"]).args(start.arguments);
         // Not of the terminal's group: Ctrl-C is for whoever drives the hosts, and ends them in its own way.
         command.process_group(0).stdin(Stdio::null()).stdout(output).stderr(console);
-        let child = command.spawn().map_err(|error| SandboxError::Program {
-            program: "setpriv".into(),
-            answer: error.to_string(),
-        })?;
+        let child = command
+            .spawn()
+            .map_err(|error| SandboxError::Program { program: "setpriv".into(), answer: error.to_string() })?;
         Ok(Self { child, console: start.console.to_owned() })
     }
 

@@ -2,9 +2,16 @@
 //!
 //! Nothing leads out of it, so that its addresses may be any: they are never those of this machine's own network.
 
-use std::net::Ipv4Addr;
+use std::fs::File;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::thread;
 
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::error::file;
 use crate::{Sandbox, SandboxError, program};
 
 /// Where `ip netns` keeps its names.
@@ -70,9 +77,8 @@ impl Network {
         ip(&["-n", &self.switch, "link", "set", &port, "master", "nodes", "up"])?;
         if let Some((address, prefix)) = adapter.address {
             ip(&["-n", namespace, "address", "add", &format!("{address}/{prefix}"), "dev", &adapter.name])?;
-            ip(&["-n", namespace, "link", "set", &adapter.name, "up"])?;
         }
-        Ok(())
+        ip(&["-n", namespace, "link", "set", &adapter.name, "up"])
     }
 }
 
@@ -87,6 +93,22 @@ impl Drop for Network {
 /// The file that stands for a namespace.
 pub(crate) fn namespace_file(name: &str) -> PathBuf {
     Path::new(NAMESPACES).join(name)
+}
+
+/// Listens on an address of a namespace; this process itself stays where it is.
+///
+/// # Errors
+/// When the namespace is gone, or the address is taken or not there.
+pub fn listen(namespace: &str, address: SocketAddr) -> Result<TcpListener, SandboxError> {
+    let path = namespace_file(namespace);
+    let link = File::open(&path).map_err(file("open", path))?;
+    // A socket belongs to the namespace in which it was made. Threads are in one each, and this one ends.
+    let bound = thread::spawn(move || -> io::Result<TcpListener> {
+        move_into_link_name_space(link.as_fd(), Some(LinkNameSpaceType::Network))?;
+        TcpListener::bind(address)
+    });
+    let bound = bound.join().unwrap_or_else(|_| Err(io::Error::other("the thread was lost")));
+    bound.map_err(|error| SandboxError::Program { program: format!("listen on {address}"), answer: error.to_string() })
 }
 
 /// Takes the name away; the namespace goes with its last process.

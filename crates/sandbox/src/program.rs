@@ -40,6 +40,15 @@ pub(crate) fn finish(command: &mut Command) -> Result<String, SandboxError> {
     Err(failed(format!("{status}; {said}")))
 }
 
+/// Runs a command that must succeed and that leaves others running: they would hold its output open.
+pub(crate) fn succeed(command: &mut Command) -> Result<(), SandboxError> {
+    let shown = shown(command);
+    let failed = |answer: String| SandboxError::Program { program: shown.clone(), answer };
+    let ended = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let status = ended.map_err(|error| failed(error.to_string()))?;
+    if status.success() { Ok(()) } else { Err(failed(status.to_string())) }
+}
+
 fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
