@@ -1,4 +1,4 @@
-//! Turns an inventory into that of its simulated twin: the same cluster, reached on this machine.
+//! Turns an inventory into that of its twin: the same cluster, on hosts of a lab or of a sandbox.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -14,6 +14,10 @@ use crate::parse::parse_with_places;
 /// What the twin of an inventory has in the place of the original. Paths are relative to the twin's file, or absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Twin {
+    /// What the twin is, for its first line: "the simulated twin".
+    pub title: &'static str,
+    /// Another Kubernetes version than the original's.
+    pub kubernetes: Option<String>,
     /// The hosts, by name.
     pub hosts: BTreeMap<String, TwinHost>,
     /// The folder with the cluster's programs.
@@ -25,7 +29,7 @@ pub struct Twin {
 /// How the twin of a host is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TwinHost {
-    /// Its loopback address.
+    /// Its address.
     pub address: Ipv4Addr,
     /// The port of SSH or WinRM.
     pub port: u16,
@@ -67,7 +71,7 @@ pub fn twin(original: &str, file: &Utf8Path, twin: &Twin) -> Result<String, Inve
     let (cluster, places) = parse_with_places(original, file)?;
     let mut diagnostics = Diagnostics::new(original, file);
     for (host, place) in cluster.hosts.iter().zip(&places).filter(|(host, _)| !twin.hosts.contains_key(&host.name)) {
-        diagnostics.error(place, format!("`{}` has no simulated twin, so it would be reached itself", host.name));
+        diagnostics.error(place, format!("`{}` has no twin, so it would be reached itself", host.name));
     }
     let mut document = match original.parse::<DocumentMut>() {
         Ok(document) => document,
@@ -79,7 +83,7 @@ pub fn twin(original: &str, file: &Utf8Path, twin: &Twin) -> Result<String, Inve
     };
     diagnostics.finish()?;
 
-    replace_artifacts(&mut document, twin);
+    replace_cluster(&mut document, twin);
     for system in ["linux", "windows"] {
         let defaults = document.get_mut("defaults").and_then(Item::as_table_like_mut);
         if let Some(table) = defaults.and_then(|table| table.get_mut(system)).and_then(Item::as_table_like_mut) {
@@ -94,7 +98,8 @@ pub fn twin(original: &str, file: &Utf8Path, twin: &Twin) -> Result<String, Inve
         }
     }
     let text = format!(
-        "# The simulated twin of {}: the same cluster, and every host on this machine.\n\n{document}",
+        "# {} of {}: the same cluster, and every host on this machine.\n\n{document}",
+        twin.title,
         file.file_name().unwrap_or("an inventory").escape_debug(),
     );
     parse_with_places(&text, file)?;
@@ -113,12 +118,15 @@ fn tables(hosts: &mut Item) -> Vec<&mut dyn TableLike> {
     }
 }
 
-fn replace_artifacts(document: &mut DocumentMut, twin: &Twin) {
+fn replace_cluster(document: &mut DocumentMut, twin: &Twin) {
     let Some(cluster) = document.get_mut("cluster").and_then(Item::as_table_like_mut) else { return };
     let mut artifacts = InlineTable::new();
     artifacts.insert("source", "local".into());
     artifacts.insert("path", twin.artifacts_path.as_str().into());
     artifacts.insert("agents", twin.agents_path.as_str().into());
+    if let Some(version) = &twin.kubernetes {
+        cluster.insert("kubernetes", Item::Value(version.as_str().into()));
+    }
     cluster.remove("artifacts");
     cluster.insert("artifacts", Item::Value(Value::InlineTable(artifacts)));
 }

@@ -129,7 +129,13 @@ fn twin_of(cluster: &Cluster) -> Twin {
             (host.name.clone(), host_twin)
         })
         .collect();
-    Twin { hosts, artifacts_path: "artifacts".into(), agents_path: "agents".into() }
+    Twin {
+        title: "The simulated twin",
+        kubernetes: None,
+        hosts,
+        artifacts_path: "artifacts".into(),
+        agents_path: "agents".into(),
+    }
 }
 
 /// What must hold for the twin of any inventory.
@@ -245,7 +251,7 @@ fn a_host_without_a_twin_is_an_error() {
     overrides.hosts.remove("win02");
     let errors = twin(SEED, file, &overrides).unwrap_err();
     assert_eq!(errors.errors().len(), 1);
-    assert!(errors.to_string().contains("`win02` has no simulated twin"), "{errors}");
+    assert!(errors.to_string().contains("`win02` has no twin"), "{errors}");
 }
 
 #[test]

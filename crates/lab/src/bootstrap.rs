@@ -1,11 +1,12 @@
-//! What the two bootstrap scripts do, done on a simulated host: the same input, the same exit codes, the same files.
+//! What the two bootstrap scripts do, done without a shell: the same input, the same exit codes, the same files. There is
+//! no PowerShell to run the one for Windows, neither for simulated hosts nor under Wine.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use k8swin_agent::simulated::SimulatedHost;
 use k8swin_protocol::bootstrap::{Bootstrap, EXIT_DIGEST_DIFFERS, Verb};
 use k8swin_protocol::resource::Protection;
-use k8swin_protocol::{Os, Sha256};
+use k8swin_protocol::{HostPath, Os, Sha256};
 
 use crate::pipe::Console;
 
@@ -15,16 +16,38 @@ const EXIT_USAGE: i32 = 64;
 /// The largest program that is taken: a bound on memory.
 const MAX_BYTES: usize = 256 << 20;
 
+/// Where the agent is put.
+pub trait AgentPlace {
+    /// Writes the program with the folders above it; an error is what the script would say.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn put(&self, path: &HostPath, bytes: &[u8]) -> Result<(), String>;
+
+    /// Takes it away, and the two folders above it if they are empty then.
+    fn remove(&self, path: &HostPath);
+}
+
+impl AgentPlace for SimulatedHost {
+    fn put(&self, path: &HostPath, bytes: &[u8]) -> Result<(), String> {
+        self.write_file(path, bytes, Protection::Executable).map_err(|error| error.answer)
+    }
+
+    fn remove(&self, path: &HostPath) {
+        self.remove_file(path);
+    }
+}
+
 /// How the script ended: its exit code and what it wrote to standard error. `None` when it was ended from outside, which
 /// leaves the host as it was.
-pub(crate) async fn run(os: Os, host: &SimulatedHost, console: &mut Console) -> Option<(i32, String)> {
+pub async fn run(os: Os, host: &impl AgentPlace, console: &mut Console) -> Option<(i32, String)> {
     let mut input = Input { console, buffer: Vec::new(), at_end: false };
     let header = input.line().await?;
     let Some(header) = std::str::from_utf8(&header).ok().and_then(Bootstrap::parse_header) else {
         return Some((EXIT_USAGE, String::new()));
     };
     if header.verb == Verb::Remove {
-        host.remove_file(&header.path);
+        host.remove(&header.path);
         return Some((0, String::new()));
     }
     let uploaded = match os {
@@ -37,9 +60,9 @@ pub(crate) async fn run(os: Os, host: &SimulatedHost, console: &mut Console) -> 
     if Sha256::of(&uploaded) != header.sha256 {
         return Some((EXIT_DIGEST_DIFFERS, "sha256 of the upload differs".to_owned()));
     }
-    match host.write_file(&header.path, &uploaded, Protection::Executable) {
+    match host.put(&header.path, &uploaded) {
         Ok(()) => Some((0, String::new())),
-        Err(error) => Some((1, error.answer)),
+        Err(answer) => Some((1, answer)),
     }
 }
 
@@ -106,7 +129,6 @@ impl Input<'_> {
 mod tests {
     use bytes::Bytes;
     use k8swin_agent::simulated::{HostSpec, SimulatedCluster};
-    use k8swin_protocol::HostPath;
     use tokio_util::sync::CancellationToken;
 
     use super::*;

@@ -1,4 +1,4 @@
-//! What a command line asks of a simulated host. Pure: text in, [`Command`] out.
+//! What a command line asks of a host. Pure: text in, [`Command`] out.
 //!
 //! There is no shell here and none is imitated: what is not one of these few forms is [`Command::NotSimulated`].
 
@@ -6,9 +6,9 @@ use k8swin_protocol::{HostPath, bootstrap};
 
 use crate::program::CommandLine;
 
-/// What a simulated host can be asked.
+/// What a host can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Command {
+pub enum Command {
     /// The script that puts the agent on the host or takes it away.
     Bootstrap,
     /// `PATH serve`: the agent.
@@ -75,7 +75,8 @@ pub(crate) fn linux(line: &CommandLine) -> Command {
 
 /// Reads the command and arguments of a WinRM command, which a Windows host runs by way of `cmd /c`. It does not matter
 /// which part of the line arrives as command and which as arguments, or whether `cmd /c` is said once more.
-pub(crate) fn windows(line: &CommandLine) -> Command {
+#[must_use]
+pub fn windows(line: &CommandLine) -> Command {
     let text = joined(line);
     let words = windows_words(&text);
     let mut words: Vec<&str> = words.iter().map(String::as_str).collect();

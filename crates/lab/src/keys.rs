@@ -38,18 +38,22 @@ pub(crate) fn public_text(key: &PrivateKey) -> Result<String, LabError> {
 }
 
 /// A password that Windows' complexity rules accept.
-pub(crate) fn password() -> String {
+#[must_use]
+pub fn password() -> String {
     let mut text: String = rand::rng().sample_iter(Alphanumeric).take(24).map(char::from).collect();
     text.push_str("-aA1");
     text
 }
 
 /// The authority that issues the certificates of the WinRM servers. Its key never leaves memory.
-pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
     /// A new authority.
-    pub(crate) fn new() -> Result<Self, LabError> {
+    ///
+    /// # Errors
+    /// When no certificate can be made.
+    pub fn new() -> Result<Self, LabError> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "k8swin lab");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -58,15 +62,19 @@ impl Authority {
     }
 
     /// Its certificate.
-    pub(crate) fn pem(&self) -> String {
+    #[must_use]
+    pub fn pem(&self) -> String {
         self.0.pem()
     }
 
-    /// TLS for the server of one host, which is reached as 127.0.0.1.
-    pub(crate) fn server(&self, name: &str) -> Result<Arc<ServerConfig>, LabError> {
+    /// TLS for the server of one host, which is reached by that address.
+    ///
+    /// # Errors
+    /// When no certificate can be made.
+    pub fn server(&self, name: &str, address: Ipv4Addr) -> Result<Arc<ServerConfig>, LabError> {
         let mut params =
             CertificateParams::new(vec!["localhost".to_owned(), name.to_owned()]).map_err(certificate_error)?;
-        params.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        params.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(address)));
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
         let key = KeyPair::generate().map_err(certificate_error)?;

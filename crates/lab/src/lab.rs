@@ -221,7 +221,9 @@ impl Builder {
             }
             System::Windows(windows) => {
                 let security = match windows.winrm.transport {
-                    WinRmTransport::Https(_) => Security::Https(self.authority.server(&host.name)?),
+                    WinRmTransport::Https(_) => {
+                        Security::Https(self.authority.server(&host.name, Ipv4Addr::LOCALHOST)?)
+                    }
                     WinRmTransport::Http => Security::Http,
                 };
                 let password = SecretBytes::new(keys::password());
@@ -262,6 +264,8 @@ impl Builder {
         self.directory.write_agents()?;
         self.states.iter().try_for_each(|state| write_state(state))?;
         let reached = Twin {
+            title: "The simulated twin",
+            kubernetes: None,
             hosts: self.reached.clone(),
             artifacts_path: twin::ARTIFACTS.into(),
             agents_path: twin::AGENTS.into(),

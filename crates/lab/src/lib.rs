@@ -2,19 +2,22 @@
 //!
 //! [`Lab::start`] makes the simulated twin of an inventory on this machine. Every listener is on 127.0.0.1. What runs on
 //! the hosts is the agent's own loop on its simulated platform, so that what is rehearsed is what runs.
+//!
+//! The servers know a host only by what [`program::CommandHost`] says. The end-to-end test puts the WinRM server in front of
+//! real programs under Wine that way, with [`bootstrap`], [`command_line`], [`pipe`] and [`keys`] as its tools.
 
-mod bootstrap;
-mod command_line;
+pub mod bootstrap;
+pub mod command_line;
 mod connection;
 mod directory;
 mod error;
 mod faults;
 mod host;
-mod keys;
+pub mod keys;
 mod kubernetes_api;
 mod lab;
 mod machine;
-mod pipe;
+pub mod pipe;
 pub mod program;
 pub mod ssh;
 mod state_files;

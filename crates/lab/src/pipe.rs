@@ -14,17 +14,18 @@ use crate::program::{Output, RunningProgram};
 const CAPACITY: usize = 64;
 
 /// The program's side of its streams.
-pub(crate) struct Console {
+pub struct Console {
     /// Standard input.
-    pub(crate) stdin: mpsc::Receiver<Bytes>,
+    pub stdin: mpsc::Receiver<Bytes>,
     /// Standard output, standard error and the exit code.
-    pub(crate) output: mpsc::Sender<Output>,
+    pub output: mpsc::Sender<Output>,
     /// The program is ended: its input is at its end, what it writes goes nowhere.
-    pub(crate) ended: CancellationToken,
+    pub ended: CancellationToken,
 }
 
 /// A program's streams: what its server holds, and what the program holds. It is ended when `ended` is cancelled.
-pub(crate) fn streams(ended: CancellationToken) -> (RunningProgram, Console) {
+#[must_use]
+pub fn streams(ended: CancellationToken) -> (RunningProgram, Console) {
     let (stdin, stdin_receiver) = mpsc::channel(CAPACITY);
     let (output_sender, output) = mpsc::channel(CAPACITY);
     let running = RunningProgram { stdin, output, terminate: ended.clone() };
@@ -33,7 +34,7 @@ pub(crate) fn streams(ended: CancellationToken) -> (RunningProgram, Console) {
 
 impl Console {
     /// The next bytes of standard input; none at its end or when the program is ended.
-    pub(crate) async fn read(&mut self) -> Option<Bytes> {
+    pub async fn read(&mut self) -> Option<Bytes> {
         tokio::select! {
             biased;
             () = self.ended.cancelled() => None,
@@ -42,7 +43,7 @@ impl Console {
     }
 
     /// Writes; whether somebody still listens.
-    pub(crate) async fn write(&self, output: Output) -> bool {
+    pub async fn write(&self, output: Output) -> bool {
         tokio::select! {
             biased;
             () = self.ended.cancelled() => false,

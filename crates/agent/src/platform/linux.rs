@@ -263,9 +263,12 @@ impl LinuxPlatform for LinuxHost {
         let since = self.units_read.map(|time| format!("--since=@{}.{:06}", time.as_secs(), time.subsec_micros()));
         // The service's last words may still be on their way.
         program::run("bring the journal up to date", "journalctl", &["--sync"])?;
-        let arguments = ["--quiet", "--no-pager", "--output=cat", &lines, &written, "+", &about];
+        // Newest first: with `--since` alone, `--lines` counts from the oldest (systemd 252), and what ended the service
+        // comes last.
+        let arguments = ["--quiet", "--no-pager", "--reverse", "--output=cat", &lines, &written, "+", &about];
         let arguments: Vec<_> = arguments.into_iter().chain(since.as_deref()).collect();
-        program::succeed(&format!("read the journal of {name}"), "journalctl", &arguments)
+        let newest_first = program::succeed(&format!("read the journal of {name}"), "journalctl", &arguments)?;
+        Ok(oldest_first(&newest_first))
     }
 
     fn has_forward_rule(&mut self, rule: &ForwardRule) -> Result<bool> {
@@ -289,6 +292,10 @@ impl LinuxPlatform for LinuxHost {
     fn kube(&mut self, operation: &KubeOperation) -> Result<KubeOutcome> {
         linux_kube::ask(operation)
     }
+}
+
+fn oldest_first(text: &str) -> String {
+    text.lines().rev().flat_map(|line| [line, "\n"]).collect()
 }
 
 fn service(name: &str) -> String {

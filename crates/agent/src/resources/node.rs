@@ -135,6 +135,9 @@ fn converge(
         "metadata": { "name": name, "labels": labels },
         // A kubelet 1.5 deletes a Node object whose externalID is not its own name, and registers a new one without podCIDR.
         "spec": { "externalID": name, "unschedulable": !schedulable },
+        // A kubelet 1.20 crashes on a Node object without capacities when it enters the sizes of huge pages into them
+        // (kubelet_node_status.go, reconcileHugePageResource). Until it reports, there is room for no pod.
+        "status": { "capacity": { "pods": "0" }, "allocatable": { "pods": "0" } },
     });
     if let (Some(pod_cidr), Some(spec)) = (pod_cidr, object.get_mut("spec").and_then(Value::as_object_mut)) {
         spec.insert("podCIDR".into(), pod_cidr.to_string().into());

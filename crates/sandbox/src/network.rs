@@ -1,0 +1,122 @@
+//! A network of its own: a switch in one namespace, and a namespace for each host with adapters plugged into it.
+//!
+//! Nothing leads out of it, so that its addresses may be any: they are never those of this machine's own network.
+
+use std::fs::File;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::error::file;
+use crate::{Sandbox, SandboxError, program};
+
+/// Where `ip netns` keeps its names.
+pub(crate) const NAMESPACES: &str = "/run/netns";
+
+/// A network adapter of a host.
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    /// Its name on the host, of at most 15 characters.
+    pub name: String,
+    /// Its hardware address, such as `02:00:00:00:00:01`; one that the kernel makes up without it.
+    pub mac: Option<String>,
+    /// Its address with the prefix length; without one, the host gives itself one.
+    pub address: Option<(Ipv4Addr, u8)>,
+}
+
+/// The network of a sandbox.
+#[derive(Debug)]
+pub struct Network {
+    switch: String,
+    namespaces: Vec<String>,
+    ports: u32,
+}
+
+impl Network {
+    /// A switch, and nothing plugged in.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub fn new(sandbox: &Sandbox) -> Result<Self, SandboxError> {
+        let switch = sandbox.named("switch");
+        ip(&["netns", "add", &switch])?;
+        let network = Self { namespaces: vec![switch.clone()], switch, ports: 0 };
+        ip(&["-n", &network.switch, "link", "add", "nodes", "type", "bridge", "forward_delay", "0"])?;
+        ip(&["-n", &network.switch, "link", "set", "nodes", "up"])?;
+        Ok(network)
+    }
+
+    /// A namespace with these adapters, which are up and plugged in. Returns the name for `ip netns exec`.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub fn attach(&mut self, sandbox: &Sandbox, host: &str, adapters: &[Adapter]) -> Result<String, SandboxError> {
+        let namespace = sandbox.named(host);
+        ip(&["netns", "add", &namespace])?;
+        self.namespaces.push(namespace.clone());
+        ip(&["-n", &namespace, "link", "set", "lo", "up"])?;
+        for adapter in adapters {
+            self.plug(&namespace, adapter)?;
+        }
+        Ok(namespace)
+    }
+
+    fn plug(&mut self, namespace: &str, adapter: &Adapter) -> Result<(), SandboxError> {
+        let port = format!("port{}", self.ports);
+        self.ports += 1;
+        let mut add = vec!["-n", namespace, "link", "add", "name", &adapter.name];
+        if let Some(mac) = &adapter.mac {
+            add.extend(["address", mac]);
+        }
+        add.extend(["type", "veth", "peer", "name", &port, "netns", &self.switch]);
+        ip(&add)?;
+        ip(&["-n", &self.switch, "link", "set", &port, "master", "nodes", "up"])?;
+        if let Some((address, prefix)) = adapter.address {
+            ip(&["-n", namespace, "address", "add", &format!("{address}/{prefix}"), "dev", &adapter.name])?;
+        }
+        ip(&["-n", namespace, "link", "set", &adapter.name, "up"])
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for namespace in self.namespaces.iter().rev() {
+            remove_namespace(namespace);
+        }
+    }
+}
+
+/// The file that stands for a namespace.
+pub(crate) fn namespace_file(name: &str) -> PathBuf {
+    Path::new(NAMESPACES).join(name)
+}
+
+/// Listens on an address of a namespace; this process itself stays where it is.
+///
+/// # Errors
+/// When the namespace is gone, or the address is taken or not there.
+pub fn listen(namespace: &str, address: SocketAddr) -> Result<TcpListener, SandboxError> {
+    let path = namespace_file(namespace);
+    let link = File::open(&path).map_err(file("open", path))?;
+    // A socket belongs to the namespace in which it was made. Threads are in one each, and this one ends.
+    let bound = thread::spawn(move || -> io::Result<TcpListener> {
+        move_into_link_name_space(link.as_fd(), Some(LinkNameSpaceType::Network))?;
+        TcpListener::bind(address)
+    });
+    let bound = bound.join().unwrap_or_else(|_| Err(io::Error::other("the thread was lost")));
+    bound.map_err(|error| SandboxError::Program { program: format!("listen on {address}"), answer: error.to_string() })
+}
+
+/// Takes the name away; the namespace goes with its last process.
+pub(crate) fn remove_namespace(name: &str) {
+    // Its end is not what anybody waits for.
+    let _ = ip(&["netns", "delete", name]);
+}
+
+fn ip(arguments: &[&str]) -> Result<(), SandboxError> {
+    program::run("ip", arguments).map(|_| ())
+}

@@ -1,0 +1,144 @@
+//! The files of Debian hosts, made once by debootstrap and kept in the cache folder.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::file;
+use crate::sandbox::{cache, require};
+use crate::{SandboxError, program};
+
+/// What a host has beyond Debian's smallest system.
+const BASE: &str = "systemd,systemd-sysv,dbus,iproute2,iptables,kmod,procps";
+
+/// What a node has besides: what an administrator installs before k8swin, and what the sandbox itself needs.
+const NODE: &str = "openssh-server,docker.io,containernetworking-plugins,conntrack,ipset,ebtables,ethtool,socat,\
+                    ca-certificates,curl,iputils-ping,busybox-static";
+
+/// What is in a root filesystem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// systemd and little else.
+    Base,
+    /// A host that can become a node: sshd, docker and what the kubelet calls.
+    Node,
+}
+
+impl Flavour {
+    /// The name in the cache. Its number changes with the recipe below, so that older files are not taken for these.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Base => "1",
+            Self::Node => "node-1",
+        }
+    }
+
+    fn packages(self) -> String {
+        match self {
+            Self::Base => BASE.to_owned(),
+            Self::Node => format!("{BASE},{NODE}"),
+        }
+    }
+}
+
+/// A root filesystem, which hosts only read.
+#[derive(Clone, Debug)]
+pub struct Rootfs {
+    folder: PathBuf,
+    flavour: Flavour,
+}
+
+impl Rootfs {
+    /// The cached one, which is made when it is not there: that takes a minute and needs a Debian mirror.
+    ///
+    /// # Errors
+    /// [`SandboxError::Missing`] where this machine cannot make one.
+    pub fn cached(flavour: Flavour) -> Result<Self, SandboxError> {
+        require(&[("debootstrap", "debootstrap")])?;
+        let (mirror, release) = debian()?;
+        let cache = cache();
+        fs::create_dir_all(&cache).map_err(file("make", &cache))?;
+        // Held to the end: others wait for the one that makes the files.
+        let lock = File::create(cache.join("lock")).map_err(file("write", cache.join("lock")))?;
+        lock.lock().map_err(file("lock", cache.join("lock")))?;
+        let folder = cache.join(format!("{release}-{}", flavour.name()));
+        if !folder.is_dir() {
+            make(&mirror, &release, flavour, &folder)?;
+        }
+        Ok(Self { folder, flavour })
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What is in it.
+    #[must_use]
+    pub fn flavour(&self) -> Flavour {
+        self.flavour
+    }
+}
+
+fn make(mirror: &str, release: &str, flavour: Flavour, folder: &Path) -> Result<(), SandboxError> {
+    let partial = folder.with_extension("partial");
+    if partial.exists() {
+        fs::remove_dir_all(&partial).map_err(file("remove", &partial))?;
+    }
+    // What it mounts goes with it.
+    let mut command = program::command("setpriv", ["--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork"]);
+    command.args(["--kill-child", "debootstrap", "--variant=minbase"]);
+    command.arg(format!("--include={}", flavour.packages())).arg(release).arg(&partial).arg(mirror);
+    program::finish(&mut command)?;
+    finish(&partial, flavour).map_err(file("write below", &partial))?;
+    fs::rename(&partial, folder).map_err(file("rename", &partial))
+}
+
+fn finish(root: &Path, flavour: Flavour) -> io::Result<()> {
+    for name in ["etc/hostname", "var/lib/dbus/machine-id"] {
+        if let Err(error) = fs::remove_file(root.join(name))
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error);
+        }
+    }
+    fs::write(root.join("etc/machine-id"), "")?;
+    // A resolver that cannot be reached would be asked, and waited for.
+    fs::write(root.join("etc/resolv.conf"), "")?;
+    if flavour == Flavour::Node {
+        // No mirror can be reached from there.
+        let timers = root.join("etc/systemd/system/timers.target.wants");
+        for timer in ["apt-daily.timer", "apt-daily-upgrade.timer"] {
+            fs::remove_file(timers.join(timer))?;
+        }
+        // Each host has a key of its own.
+        for entry in fs::read_dir(root.join("etc/ssh"))?.filter_map(Result::ok) {
+            if entry.file_name().to_string_lossy().starts_with("ssh_host_") {
+                fs::remove_file(entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The mirror and the release of the Debian that this machine itself runs, as its apt has them.
+fn debian() -> Result<(String, String), SandboxError> {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let value =
+        |key: &str| release.lines().find_map(|line| line.strip_prefix(key)).map(|value| value.trim_matches('"'));
+    let missing = |what: &str, remedy: &str| SandboxError::Missing { what: what.into(), remedy: remedy.into() };
+    let (Some("debian"), Some(codename)) = (value("ID="), value("VERSION_CODENAME=")) else {
+        return Err(missing("this machine does not run Debian", "run this on Debian, or in a container of it"));
+    };
+    let format = "$(REPO_URI) $(CODENAME) $(COMPONENT)";
+    let targets = program::run("apt-get", ["indextargets", "--format", format, "Created-By: Packages"])?;
+    let mirror = targets.lines().find_map(|line| match line.split(' ').collect::<Vec<_>>().as_slice() {
+        [mirror, name, "main"] if *name == codename => Some((*mirror).to_owned()),
+        _ => None,
+    });
+    match mirror {
+        Some(mirror) => Ok((mirror, codename.to_owned())),
+        None => Err(missing(&format!("apt knows no mirror of {codename}"), "apt-get update")),
+    }
+}
