@@ -12,6 +12,8 @@ use k8swin_protocol::wire::Failure;
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
 mod addressing;
+#[cfg(feature = "fault-injection")]
+mod faults;
 #[cfg(any(target_os = "linux", windows))]
 mod files;
 #[cfg(any(target_os = "linux", windows))]
@@ -34,6 +36,8 @@ mod types;
 pub(crate) mod windows;
 
 pub use addressing::Addressing;
+#[cfg(feature = "fault-injection")]
+pub use faults::with_faults;
 pub use installed_rule::InstalledRule;
 pub use types::{
     AccessList, Activity, DockerNetworkState, Executable, FeatureState, FileKind, ForwardDirection, ForwardRule,

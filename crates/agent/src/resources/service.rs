@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8swin_protocol::SecretBytes;
 use k8swin_protocol::resource::{CheckOutcome, ServiceProgram, WindowsService};
 
 use super::{Context, Prior, ServicePrior, absent, restart};
@@ -43,11 +44,13 @@ pub(super) fn capture(service: &WindowsService, host: Host<'_>) -> Result<Prior>
 pub(super) fn apply(service: &WindowsService, host: Host<'_>) -> Result<()> {
     let definition = define(service, host)?;
     let stopped = install(&service.name, &definition, host)?;
+    let before = log(service, host)?.map_or(0, |log| log.expose().len());
     let started = host.start_service(&service.name);
     if started.is_err() || !settles(&service.name, host)? {
-        let said = log_tail(service, host)?;
+        let said = log_since(before, service, host)?;
         let answer = match (started, said) {
-            (_, Some(said)) => said,
+            (Err(error), Some(said)) => format!("{}\n{said}", error.answer),
+            (Ok(()), Some(said)) => said,
             (Err(error), None) => error.answer,
             (Ok(()), None) => "it ended right after its start and wrote nothing to its log".to_owned(),
         };
@@ -141,16 +144,21 @@ fn difference(found: &ServiceDefinition, wanted: &ServiceDefinition) -> Option<S
     })
 }
 
-/// The last lines of the service's log, which its host names after it.
-fn log_tail(service: &WindowsService, host: Host<'_>) -> Result<Option<String>> {
+/// The service's log, which its host names after it.
+fn log(service: &WindowsService, host: Host<'_>) -> Result<Option<SecretBytes>> {
     let ServiceProgram::Supervised(program) = &service.run else { return Ok(None) };
     let path = program.log_directory.join(&format!("{}.log", service.name));
     match host.stat(&path)? {
-        Some(stat) if stat.kind == FileKind::File => {}
-        _ => return Ok(None),
+        Some(stat) if stat.kind == FileKind::File => host.read_file(&path).map(Some),
+        _ => Ok(None),
     }
-    let log = host.read_file(&path)?;
-    let text = String::from_utf8_lossy(log.expose());
+}
+
+/// The last lines of what came into the log since it had that many bytes: an earlier start has nothing to do with this one.
+fn log_since(before: usize, service: &WindowsService, host: Host<'_>) -> Result<Option<String>> {
+    let Some(log) = log(service, host)? else { return Ok(None) };
+    // A log that has become shorter is a new one.
+    let text = String::from_utf8_lossy(log.expose().get(before..).unwrap_or(log.expose()));
     let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let tail = lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default().join("\n");
     Ok((!tail.is_empty()).then_some(tail))

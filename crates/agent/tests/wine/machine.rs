@@ -1,78 +1,197 @@
-//! A Wine prefix as a machine: built, booted, talked to, powered off.
+//! A machine for Wine, in namespaces of its own: built, booted, talked to, powered off.
 
 use std::fs;
-use std::io::{BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use k8swin_protocol::wire::{self, FromAgent, Request, Response, ToAgent};
+use k8swin_protocol::resource::{CheckOutcome, HostResources, Phase, Planned, ResourceId, WindowsResource};
+use k8swin_protocol::wire::{self, Failure, FromAgent, Request, ResourceResult, Response, ToAgent};
+use k8swin_stand_ins::kit::{COMPILER, Kit, LOADER, SERVER, build_for_windows};
+use k8swin_stand_ins::netsh::Persistent;
 use tempfile::TempDir;
 
-const TARGET: &str = "x86_64-pc-windows-gnu";
-const COMPILER: &str = "x86_64-w64-mingw32-gcc";
-const LOADER: &str = "/usr/lib/wine/wine64";
-const SERVER: &str = "/usr/lib/wine/wineserver64";
+const BOOT: &str = include_str!("boot.sh");
 
 /// How long anything may take before the test has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A machine of its own for one test.
+/// The machine's routable address, and the one of its second adapter.
+pub(crate) const ADDRESS: [u8; 4] = [10, 5, 6, 216];
+pub(crate) const SECOND: &str = "10.5.7.216/24";
+
+/// What is built once for all machines.
+struct Parts {
+    kit: Kit,
+    prefix: PathBuf,
+    programs: PathBuf,
+}
+
+fn parts() -> Result<&'static Parts, String> {
+    static PARTS: OnceLock<Result<Parts, String>> = OnceLock::new();
+    let parts = PARTS.get_or_init(|| {
+        if std::env::var_os("K8SWIN_HOST_TESTS").is_none() {
+            return Err("running the Windows agent takes two minutes: K8SWIN_HOST_TESTS=1 asks for it".to_owned());
+        }
+        let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
+        if !root {
+            return Err("only root makes the namespaces of a machine".to_owned());
+        }
+        let cargo = env!("CARGO").as_ref();
+        k8swin_stand_ins::kit::needed()?;
+        let kit = Kit::build(cargo).unwrap();
+        let agent = ["--package", "k8swin-agent", "--features", "fault-injection", "--bins"];
+        let programs = build_for_windows(cargo, &agent).unwrap();
+        let worker = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wine/worker.c");
+        let compiled = Command::new(COMPILER).arg("-o").arg(programs.join("worker.exe")).arg(worker).status();
+        assert!(compiled.unwrap().success());
+        Ok(Parts { prefix: kit.prefix().unwrap(), kit, programs })
+    });
+    parts.as_ref().map_err(Clone::clone)
+}
+
+/// A machine of its own.
 pub(crate) struct Machine {
-    prefix: TempDir,
+    folder: TempDir,
+    first: Child,
+    leader: u32,
+}
+
+/// The machines that the tests of a topic share, one for each topic.
+#[derive(Clone, Copy)]
+pub(crate) enum Topic {
+    /// Services and their programs.
+    Services,
+    /// Everything else.
+    Resources,
+}
+
+/// The machine of a topic, for one test at a time; none, and a line why, where that cannot be.
+pub(crate) fn machine(topic: Topic) -> Option<Shared> {
+    static MACHINES: [Mutex<Option<Machine>>; 2] = [const { Mutex::new(None) }; 2];
+    let parts = match parts() {
+        Ok(parts) => parts,
+        Err(missing) => {
+            writeln!(std::io::stderr(), "skipped: {missing}").unwrap();
+            return None;
+        }
+    };
+    let mutex = &MACHINES[topic as usize];
+    // A test that failed may have left anything behind: the next one gets another machine.
+    let mut machine = mutex.lock().unwrap_or_else(|poisoned| {
+        mutex.clear_poison();
+        let mut machine = poisoned.into_inner();
+        *machine = None;
+        machine
+    });
+    if machine.is_none() {
+        *machine = Some(Machine::new(parts));
+    }
+    Some(Shared(machine))
+}
+
+/// A machine that a test has for itself.
+pub(crate) struct Shared(MutexGuard<'static, Option<Machine>>);
+
+impl std::ops::Deref for Shared {
+    type Target = Machine;
+
+    fn deref(&self) -> &Machine {
+        self.0.as_ref().unwrap()
+    }
 }
 
 impl Machine {
-    /// Sets one up; the error says what this machine lacks.
-    pub(crate) fn new() -> Result<Self, String> {
-        let agent = agent()?;
-        for needed in [LOADER, SERVER] {
-            if !Path::new(needed).is_file() {
-                return Err(format!("there is no {needed}"));
-            }
+    fn new(parts: &Parts) -> Self {
+        let folder = tempfile::Builder::new().prefix("k8swin-wine-").tempdir().unwrap();
+        for part in ["upper", "work", "prefix"] {
+            fs::create_dir(folder.path().join(part)).unwrap();
         }
-        let machine = Self { prefix: tempfile::tempdir().unwrap() };
-        machine.wine(&["wineboot", "-i"]).status().unwrap();
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wine");
-        let system = machine.prefix.path().join("drive_c/windows/system32/bcryptprimitives.dll");
-        compile(&sources.join("shim.c"), &system, &["-shared", "-ladvapi32"]);
+        // The first process goes when the thread of the test ends, however it ends, and all others in there with it.
+        let mut first = Command::new("unshare")
+            .args(["--net", "--uts", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+            .args(["sh", "-c", BOOT, "boot"])
+            .args([parts.prefix.as_path(), folder.path()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut namespace = String::new();
+        BufReader::new(first.stdout.take().unwrap()).read_line(&mut namespace).unwrap();
+        assert!(namespace.starts_with("net:"), "the machine did not start");
+        let id = first.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        let machine = Self { folder, first, leader: children.trim().parse().unwrap() };
+        let network = Persistent {
+            addresses: [("eth0", "10.5.6.216/24"), ("eth1", SECOND)]
+                .map(|(adapter, address)| (adapter.to_owned(), vec![address.parse().unwrap()]))
+                .into(),
+            ..Persistent::default()
+        };
+        parts.kit.install(&machine.root(&machine.prefix()), &namespace, &network).unwrap();
         for folder in ["bin", "work"] {
             fs::create_dir_all(machine.path(folder)).unwrap();
         }
-        compile(&sources.join("worker.c"), &machine.path("work/worker.exe"), &[]);
-        fs::copy(agent, machine.path("bin/k8swin-agent.exe")).unwrap();
-        machine.power_off();
-        Ok(machine)
+        for (name, to) in [("k8swin-agent", "bin"), ("agent-with-faults", "work"), ("worker", "work")] {
+            let name = format!("{name}.exe");
+            fs::copy(parts.programs.join(&name), machine.path(to).join(&name)).unwrap();
+        }
+        machine.boot();
+        for (linux, windows) in [("eth0", "Ethernet"), ("eth1", "Ethernet 2")] {
+            let key = format!(r"HKLM\{}", k8swin_stand_ins::ADAPTER_NAMES);
+            machine.run_windows(&["reg", "add", &key, "/f", "/v", linux, "/d", windows]);
+        }
+        machine.run_windows(&[r"C:\Program Files\Docker\dockerd.exe", "--register-service"]);
+        machine.reboot();
+        machine
     }
 
-    fn wine(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(LOADER);
-        command.args(arguments).env("WINEPREFIX", self.prefix.path()).env("WINEDEBUG", "-all").env_remove("DISPLAY");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    fn prefix(&self) -> PathBuf {
+        self.folder.path().join("prefix")
+    }
+
+    /// A file of the machine, seen from outside.
+    fn root(&self, path: &Path) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{}", self.leader, path.display()))
+    }
+
+    /// A program of Linux in the machine's namespaces.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--mount", "--uts", "--net", "--pid", "--target", &self.leader.to_string(), "--", program]);
+        command.env_remove("DISPLAY").env("WINEPREFIX", self.prefix()).env("WINEDEBUG", "-all").stdin(Stdio::null());
         command
+    }
+
+    /// Runs a program of Linux that must succeed.
+    pub(crate) fn run(&self, words: &[&str]) -> String {
+        let output = self.command(words[0]).args(&words[1..]).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a program of Windows that must succeed.
+    pub(crate) fn run_windows(&self, words: &[&str]) -> String {
+        self.run(&[&[LOADER], words].concat())
     }
 
     fn server(&self, argument: &str) {
         // Its end is not this test's subject.
-        let _ = Command::new(SERVER)
-            .arg(argument)
-            .env("WINEPREFIX", self.prefix.path())
-            .stderr(Stdio::null())
-            .status()
-            .unwrap();
+        let _ = self.command(SERVER).arg(argument).stderr(Stdio::null()).status().unwrap();
     }
 
-    /// Boots the machine, if it is off, and starts the agent.
-    pub(crate) fn session(&self) -> Session {
+    fn boot(&self) {
+        self.run(&[self.prefix().join("drive_c/stand-ins/linux-side").to_str().unwrap(), "boot"]);
         // A server that stays lets services live on between two commands.
         self.server("-p");
-        let mut agent = self.wine(&[r"C:\k8swin\bin\k8swin-agent.exe", "serve"]);
-        let mut child = agent.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        let mut session = Session { child, input, output, next: 1 };
-        assert!(matches!(session.receive(), FromAgent::Hello(_)));
-        session
+        // The first program starts the services that start at boot. They keep what it has for its output, so that whoever
+        // reads that would wait for their end.
+        let first =
+            self.command(LOADER).args(["cmd", "/c", "ver"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        assert!(first.unwrap().success());
     }
 
     /// Ends all that runs on it.
@@ -81,9 +200,37 @@ impl Machine {
         self.server("-w");
     }
 
+    /// Boots it anew: what only Linux' kernel had is gone.
+    pub(crate) fn reboot(&self) {
+        self.power_off();
+        for link in ["eth0", "eth1", "lo"] {
+            self.run(&["ip", "-4", "address", "flush", "dev", link, "scope", "global"]);
+        }
+        let links = self.run(&["ip", "-oneline", "link", "show", "type", "bridge"]);
+        for link in links.lines().filter_map(|line| line.split(": ").nth(1)) {
+            self.run(&["ip", "link", "del", link]);
+        }
+        self.boot();
+        self.wait_for("Docker after the boot", || {
+            let asked = self.command("curl").args(["--silent", "--fail", "http://127.0.0.1:2375/_ping"]).output();
+            asked.is_ok_and(|asked| asked.status.success())
+        });
+    }
+
+    /// Starts the agent.
+    pub(crate) fn session(&self) -> Session {
+        Session::start(self.command(LOADER).args([r"C:\k8swin\bin\k8swin-agent.exe", "serve"]))
+    }
+
+    /// Starts the agent whose calls fail as the file `faults` says.
+    pub(crate) fn session_with_faults(&self) -> Session {
+        let agent = [r"C:\k8swin\work\agent-with-faults.exe", "serve", r"C:\k8swin\work\faults"];
+        Session::start(self.command(LOADER).args(agent))
+    }
+
     /// Where a file below `C:\k8swin` lies.
     pub(crate) fn path(&self, below: &str) -> PathBuf {
-        self.prefix.path().join("drive_c/k8swin").join(below)
+        self.root(&self.prefix().join("drive_c/k8swin").join(below))
     }
 
     /// A file below `C:\k8swin`, empty when it is not there.
@@ -93,6 +240,17 @@ impl Machine {
 
     pub(crate) fn write(&self, below: &str, text: &str) {
         fs::write(self.path(below), text).unwrap();
+    }
+
+    /// What `netsh` was called with: its arguments in a line each.
+    pub(crate) fn netsh_calls(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.root(&self.prefix().join("drive_c/stand-ins/netsh.log"))).unwrap_or_default();
+        let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let words = |line: serde_json::Value| {
+            let words = line["what"]["arguments"].as_array().unwrap().iter().map(|word| word.as_str().unwrap());
+            words.collect::<Vec<_>>().join(" ")
+        };
+        lines.map(words).collect()
     }
 
     /// Waits until something is so.
@@ -107,7 +265,8 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        self.power_off();
+        let _ = self.first.kill();
+        let _ = self.first.wait();
     }
 }
 
@@ -120,8 +279,16 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    fn start(agent: &mut Command) -> Self {
+        let mut child = agent.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        let mut session = Self { child, input, output, next: 1 };
+        assert!(matches!(session.receive(), FromAgent::Hello(_)));
+        session
+    }
+
     /// What the agent answers.
-    pub(crate) fn ask(&mut self, request: Request) -> Response {
+    pub(crate) fn ask(&mut self, request: Request) -> Result<Response, Failure> {
         let id = self.next;
         self.next += 1;
         self.input.write_all(wire::encode(&ToAgent { id, request }).as_bytes()).unwrap();
@@ -129,7 +296,8 @@ impl Session {
         loop {
             match self.receive() {
                 FromAgent::Event { .. } => {}
-                FromAgent::Reply { response, .. } => return response,
+                FromAgent::Reply { response, .. } => return Ok(response),
+                FromAgent::Failed { failure, .. } => return Err(failure),
                 other => panic!("{other:?}"),
             }
         }
@@ -140,44 +308,53 @@ impl Session {
         wire::decode(&line).unwrap()
     }
 
+    /// Applies resources; the first failure, or what came of each.
+    pub(crate) fn apply(&mut self, resources: &[WindowsResource]) -> Result<Vec<ResourceResult>, Failure> {
+        let applied = self.ask(Request::Apply { cluster: "demo".into(), resources: planned(resources) })?;
+        results(applied).map(|results| results.into_iter().map(|(_, result)| result).collect())
+    }
+
+    /// Applies one resource that must fail.
+    pub(crate) fn fails(&mut self, resource: WindowsResource) -> Failure {
+        self.apply(&[resource]).unwrap_err()
+    }
+
+    pub(crate) fn check(&mut self, resources: &[WindowsResource]) -> Vec<CheckOutcome> {
+        match self.ask(Request::Check { resources: planned(resources) }).unwrap() {
+            Response::Checked(checked) => checked.outcomes.into_iter().map(|(_, outcome)| outcome).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Takes all back that was applied.
+    pub(crate) fn remove(&mut self) -> Result<Vec<ResourceResult>, Failure> {
+        let removed = self.ask(Request::Remove { phase: Phase::WindowsNodes })?;
+        results(removed).map(|results| results.into_iter().map(|(_, result)| result).collect())
+    }
+
     /// Says goodbye.
     pub(crate) fn end(mut self) {
-        self.ask(Request::Bye { clear_staging: true });
+        self.ask(Request::Bye { clear_staging: true }).unwrap();
         assert!(self.child.wait().unwrap().success());
     }
 }
 
-/// How many processes of this machine have that text in their command line.
+fn planned(resources: &[WindowsResource]) -> HostResources {
+    let resources = resources.iter().cloned();
+    HostResources::Windows(resources.map(|resource| Planned { phase: Phase::WindowsNodes, resource }).collect())
+}
+
+fn results(response: Response) -> Result<Vec<(ResourceId, ResourceResult)>, Failure> {
+    let Response::Applied { results } = response else { panic!("{response:?}") };
+    match results.last() {
+        Some((_, ResourceResult::Failed(failure))) => Err(failure.clone()),
+        _ => Ok(results),
+    }
+}
+
+/// How many processes have that text in their command line.
 pub(crate) fn processes(text: &str) -> usize {
     let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     let command_lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
     command_lines.filter(|line| String::from_utf8_lossy(line).contains(text)).count()
-}
-
-/// Builds the agent, if this machine can.
-fn agent() -> Result<PathBuf, String> {
-    let installed = |program: &str, argument: &str| {
-        let output = Command::new(program).arg(argument).output();
-        output.ok().filter(|output| output.status.success()).map(|output| output.stdout)
-    };
-    installed(COMPILER, "--version").ok_or_else(|| format!("there is no {COMPILER}"))?;
-    let libraries = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output();
-    let libraries = libraries.map_err(|error| format!("rustc: {error}"))?.stdout;
-    if !Path::new(String::from_utf8_lossy(&libraries).trim()).is_dir() {
-        return Err(format!("Rust's target {TARGET} is not installed"));
-    }
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--package", "k8swin-agent", "--ignore-rust-version", "--target", TARGET])
-        .env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER", COMPILER)
-        .current_dir(manifest)
-        .status();
-    assert!(built.unwrap().success(), "the agent for Windows does not build");
-    let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| manifest.join("../../target"), PathBuf::from);
-    Ok(folder.join(TARGET).join("debug/k8swin-agent.exe"))
-}
-
-fn compile(source: &Path, to: &Path, arguments: &[&str]) {
-    let status = Command::new(COMPILER).arg("-o").arg(to).arg(source).args(arguments).status();
-    assert!(status.unwrap().success(), "{} does not compile", source.display());
 }

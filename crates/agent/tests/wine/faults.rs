@@ -1,0 +1,58 @@
+//! Any call that changes something may fail: another run of the same plan then ends as if nothing had been, and what is taken
+//! back afterwards leaves the host as it was.
+
+use k8swin_protocol::resource::{ForwardingMode, Protection, WindowsResource};
+
+use super::machine::{Machine, Topic, machine};
+use super::resources::{drifted, in_sync};
+use super::samples::*;
+
+/// Lets the n-th changing call fail, for each n until there are no more. Returns how many there were.
+fn fail_each_call(machine: &Machine, resources: &[WindowsResource]) -> u32 {
+    let mut session = machine.session_with_faults();
+    let before = drifted(&mut session, resources);
+    for n in 1.. {
+        machine.write("work/faults", &n.to_string());
+        let troubled = session.apply(resources);
+        // The file is there as long as there were fewer calls.
+        let passed = machine.path("work/faults").exists();
+        let _ = std::fs::remove_file(machine.path("work/faults"));
+        assert_eq!(troubled.is_ok(), passed, "call {n}: {troubled:?}");
+        if let Err(failure) = &troubled {
+            assert!(failure.answer.starts_with("injected"), "call {n}: {failure:?}");
+        }
+        session.apply(resources).unwrap_or_else(|failure| panic!("after a failure of call {n}: {failure}"));
+        in_sync(&mut session, resources);
+        session.remove().unwrap_or_else(|failure| panic!("after a failure of call {n}: {failure}"));
+        assert_eq!(drifted(&mut session, resources), before, "after a failure of call {n}");
+        if passed {
+            session.end();
+            return n - 1;
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn folders_files_and_rules() {
+    let Some(machine) = machine(Topic::Resources) else { return };
+    let files = [directory("etc"), file("secret.pem", Protection::Secret)];
+    // The ledger's folder and the ledger once for each, the folder, the file.
+    assert_eq!(fail_each_call(&machine, &files), 5);
+    assert_eq!(fail_each_call(&machine, &rules()[..1]), 3);
+}
+
+#[test]
+fn the_network() {
+    let Some(machine) = machine(Topic::Resources) else { return };
+    assert_eq!(fail_each_call(&machine, &[route()]), 3);
+    let pods = [network(), address(), forwarding(ForwardingMode::PerAdapter)];
+    assert_eq!(fail_each_call(&machine, &pods), 8);
+    assert_eq!(fail_each_call(&machine, &[pause_image()]), 3);
+}
+
+#[test]
+fn a_service() {
+    let Some(machine) = machine(Topic::Services) else { return };
+    assert_eq!(fail_each_call(&machine, &[service("mended", &["mended"], &["docker"])]), 5);
+}
