@@ -59,6 +59,12 @@ impl<'a, R: Resource> Engine<'a, R> {
         self.ledger.owned()
     }
 
+    /// The names of the services that are owned, in order.
+    pub(crate) fn services(&self) -> Vec<String> {
+        let services = self.ledger.entries.iter().filter_map(|entry| entry.planned.resource.service());
+        services.map(str::to_owned).collect()
+    }
+
     /// What is owned of a phase, newest first.
     pub(crate) fn owned_of(&self, phase: Phase) -> Vec<ResourceId> {
         let entries = self.ledger.entries.iter().rev().filter(|entry| entry.planned.phase == phase);

@@ -62,6 +62,8 @@ fn gather<R: Resource>(host: &mut R::Platform) -> Result<Facts> {
     };
     common.owned = engine.owned();
     common.cluster = engine.cluster();
+    let services = engine.services();
+    common.services = services.iter().map(|name| host.service_status(name)).collect::<Result<_>>()?;
     Ok(facts)
 }
 

@@ -98,6 +98,24 @@ pub enum ArtifactError {
         /// Paths in it that are missing.
         missing: Vec<String>,
     },
+    /// A zip is not the one that the inventory means.
+    #[error("{archive} has sha256 {actual}, and the inventory says {expected}")]
+    ZipDigest {
+        /// The zip.
+        archive: Utf8PathBuf,
+        /// What the inventory says.
+        expected: Sha256,
+        /// What the file has.
+        actual: Sha256,
+    },
+    /// A zip does not hold what it should, or holds what it must not.
+    #[error("{archive} cannot be used: {reason}")]
+    Zip {
+        /// The zip.
+        archive: Utf8PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The system refused something.
     #[error("cannot {action} {path}: {source}")]
     Io {
@@ -213,6 +231,13 @@ impl ArtifactError {
             }
             Self::Busy { .. } => "wait until it has finished, then repeat the command".to_owned(),
             Self::Archive { archive, .. } => format!("delete {archive} and repeat the command"),
+            Self::ZipDigest { .. } => {
+                "put the right zip there, or correct `sha256` of `docker` in the inventory if you trust this one"
+                    .to_owned()
+            }
+            Self::Zip { .. } => "name a zip of Docker for Windows as `docker` in the inventory: one folder docker/ with \
+                 dockerd.exe and docker.exe"
+                .to_owned(),
             Self::Io { .. } => return None,
         })
     }

@@ -6,6 +6,7 @@
 mod agents;
 pub mod build;
 mod digests;
+mod docker;
 mod download;
 mod error;
 mod local;
@@ -15,6 +16,7 @@ mod sums;
 #[cfg(test)]
 mod test_server;
 mod unpack;
+mod zip;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -46,6 +48,9 @@ pub struct Resolved {
     pub programs: BTreeMap<(Os, String), Artifact>,
     /// The agent for each operating system of the cluster's hosts.
     pub agents: BTreeMap<Os, Artifact>,
+    /// The files of each zip of Docker that the inventory names: by the zip's digest, and by their path below its one
+    /// folder, with forward slashes.
+    pub docker: BTreeMap<Sha256, BTreeMap<String, Artifact>>,
 }
 
 /// What [`resolve`] is at.
@@ -60,9 +65,9 @@ pub enum Progress {
         /// Bytes in all, where the server says so.
         total: Option<u64>,
     },
-    /// A tarball is unpacked.
+    /// An archive is unpacked.
     Unpacking {
-        /// The tarball's name.
+        /// The archive's name.
         file: String,
     },
     /// The digest of a large file is computed, because it is new or has changed.
@@ -126,7 +131,13 @@ pub async fn resolve(
                 programs
             }
         };
-        Ok(Resolved { programs, agents })
+        // Who needs no programs sends nothing to the hosts but the agents.
+        let docker = if needed.is_empty() {
+            BTreeMap::new()
+        } else {
+            docker::resolve(cluster, cache, &mut digests, &progress).await?
+        };
+        Ok(Resolved { programs, agents, docker })
     }
     .await;
     // Also after a failure: what has been computed need not be computed again.

@@ -40,6 +40,11 @@ impl Sums {
         self.0.get(path).copied()
     }
 
+    /// All paths.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     pub(crate) fn insert(&mut self, path: String, digest: Sha256) {
         self.0.insert(path, digest);
     }

@@ -7,6 +7,7 @@
 
 mod adapter;
 mod api_server;
+mod docker;
 mod explain;
 mod kubeconfig;
 mod linux;
@@ -26,6 +27,7 @@ use k8swin_inventory::Cluster;
 use k8swin_inventory::cluster::System;
 use k8swin_protocol::{Facts, HostResources, Os, SecretBytes, Sha256};
 
+pub use docker::{DockerDecision, docker_decision};
 pub use explain::explain;
 pub use kubeconfig::admin_kubeconfig;
 pub use pki::{Pki, PkiError};
@@ -72,6 +74,12 @@ pub enum BlueprintError {
     NoAgent {
         /// For which operating system.
         os: Os,
+    },
+    /// The files of Docker's zip are missing in the release.
+    #[error("the release has no files of Docker {version}: check `docker` of the Windows hosts in the inventory")]
+    NoDocker {
+        /// The version.
+        version: String,
     },
     /// The pod adapter is not there.
     #[error(

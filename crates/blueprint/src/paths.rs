@@ -11,6 +11,12 @@ pub(crate) const SERVICE_SWITCH: &str = "KubeProxySwitch";
 /// The switch of Docker's nat network, whose host adapter stands in for [`SERVICE_SWITCH`] without Hyper-V (facts B.6).
 pub(crate) const DOCKER_NAT_SWITCH: &str = "HNS Internal NIC";
 
+/// Where Docker's zip is unpacked on Windows (facts D.2).
+pub(crate) fn docker_programs() -> HostPath {
+    #[expect(clippy::expect_used, reason = "the path is a constant and absolute")]
+    HostPath::new(r"C:\Program Files\Docker").expect("an absolute path")
+}
+
 /// A file below the folder for certificates and keys; `/` in the name is a folder.
 pub(crate) fn pki(os: Os, name: &str) -> HostPath {
     name.split('/').fold(os.pki(), |folder, part| folder.join(part))

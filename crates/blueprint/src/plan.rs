@@ -148,7 +148,8 @@ impl<'a, R: FileSystemResource> HostPlan<'a, R> {
         self.file(Phase::Files, File { path, content, protection: Protection::Secret });
     }
 
-    fn file(&mut self, phase: Phase, file: File) {
+    /// Adds a file.
+    pub(crate) fn file(&mut self, phase: Phase, file: File) {
         self.files.push(file.clone());
         self.push(phase, R::file(file));
     }

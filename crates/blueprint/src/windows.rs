@@ -13,16 +13,13 @@ use crate::adapter::pod_adapter;
 use crate::network::{NetworkPlan, NodeNetwork};
 use crate::plan::HostPlan;
 use crate::release::{Program, Release, WINDOWS_PAUSE_IMAGE, node};
-use crate::{BlueprintError, paths};
+use crate::{BlueprintError, docker, paths};
 
 /// The port of the kubelet's own API.
 const KUBELET_PORT: u16 = 10250;
 
 /// The service that keeps the network in place at boot, before the kubelet starts.
 const NETWORK_SERVICE: &str = "k8swin-network";
-
-/// Docker's service.
-const DOCKER_SERVICE: &str = "docker";
 
 /// IP Helper, which carries out portproxy (facts B.6).
 const IP_HELPER_SERVICE: &str = "iphlpsvc";
@@ -42,12 +39,14 @@ pub(crate) fn plan(
     let agent = plan.programs(release)?;
     plan.node_files()?;
     let (service_adapter, note) = service_adapter(facts);
+    features(plan, windows);
+    let docker_note = docker::plan(plan, windows, facts, release)?;
     let kept = node_network(plan, windows, own, facts, &service_adapter)?;
     firewall(plan, network);
     let image = PauseImage { tag: WINDOWS_PAUSE_IMAGE.to_owned(), base: windows.pause_base_image.clone() };
     plan.push(Phase::WindowsNodes, WindowsResource::PauseImage(image));
     services(plan, &agent, &kept, &service_adapter);
-    Ok(note.into_iter().collect())
+    Ok(note.into_iter().chain(docker_note).collect())
 }
 
 fn folders(plan: &mut Plan<'_>) {
@@ -82,6 +81,17 @@ fn service_adapter(facts: &WindowsFacts) -> (ServiceAdapter, Option<String>) {
     (adapter, Some(note))
 }
 
+/// The features come first: each may need a restart, and Docker needs containers.
+fn features(plan: &mut Plan<'_>, windows: &WindowsHost) {
+    let mut features = vec![FeatureName::Containers];
+    if windows.forwarding == ForwardingMode::Rras {
+        features.push(FeatureName::Routing);
+    }
+    for name in features {
+        plan.push(Phase::WindowsNodes, WindowsResource::Feature(WindowsFeature { name }));
+    }
+}
+
 /// Returns the resources that [`NETWORK_SERVICE`] keeps in place.
 fn node_network(
     plan: &mut Plan<'_>,
@@ -92,13 +102,6 @@ fn node_network(
 ) -> Result<Vec<WindowsResource>, BlueprintError> {
     let adapter = pod_adapter(&own.name, &windows.pod_adapter, own.address, facts)?;
     let network = || paths::POD_NETWORK.to_owned();
-    let mut features = vec![FeatureName::Containers];
-    if windows.forwarding == ForwardingMode::Rras {
-        features.push(FeatureName::Routing);
-    }
-    for name in features {
-        plan.push(Phase::WindowsNodes, WindowsResource::Feature(WindowsFeature { name }));
-    }
     let mut kept = vec![
         WindowsResource::TransparentNetwork(TransparentNetwork {
             name: network(),
@@ -147,7 +150,7 @@ fn services(plan: &mut Plan<'_>, agent: &HostPath, kept: &[WindowsResource], ser
         name: NETWORK_SERVICE.to_owned(),
         display_name: "k8swin network".to_owned(),
         run: ServiceProgram::NetworkReconciler,
-        depends_on: vec![DOCKER_SERVICE.to_owned()],
+        depends_on: vec![docker::SERVICE.to_owned()],
         inputs: plan.inputs(&format!("{agent} {kept:?}")),
     };
     plan.push(Phase::WindowsNodes, WindowsResource::Service(network));
@@ -157,7 +160,7 @@ fn services(plan: &mut Plan<'_>, agent: &HostPath, kept: &[WindowsResource], ser
         environment: node::windows_kubelet_environment(),
         ..invocation(Program::Kubelet)
     };
-    supervised(plan, agent, "Kubernetes kubelet", kubelet, Program::Kubelet, &[DOCKER_SERVICE, NETWORK_SERVICE]);
+    supervised(plan, agent, "Kubernetes kubelet", kubelet, Program::Kubelet, &[docker::SERVICE, NETWORK_SERVICE]);
     let proxy = ProgramInvocation {
         arguments: node::windows_proxy(cluster, host).arguments(),
         environment: node::windows_proxy_environment(service_adapter.adapter()),

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::cluster::{AdapterSelector, Cluster, Host, KubernetesMinor, KubernetesVersion, Os};
+use crate::cluster::{AdapterSelector, Cluster, DockerZip, Host, KubernetesMinor, KubernetesVersion, Os};
 use crate::diagnostics::{Diagnostics, Located, Place};
 use crate::draft::{DraftCluster, DraftHost};
 use crate::network;
@@ -31,6 +31,7 @@ pub(crate) fn check(
     check_names(&hosts, diagnostics);
     check_addresses(&hosts, diagnostics);
     check_adapters(&hosts, diagnostics);
+    check_docker(&hosts, diagnostics);
     check_control_planes(&cluster, &hosts, diagnostics);
     check_version(&cluster, &hosts, diagnostics);
     check_ranges(&cluster, &hosts, diagnostics);
@@ -88,6 +89,26 @@ fn refuse_twice<'h, K: Ord>(
         } else {
             let line = diagnostics.line(place);
             seen.insert(value, (host, line));
+        }
+    }
+}
+
+/// One zip has one digest, and one digest is one version.
+fn check_docker(hosts: &[DraftHost], diagnostics: &mut Diagnostics<'_>) {
+    let mut zips: Vec<&Located<DockerZip>> = Vec::new();
+    for zip in hosts.iter().filter_map(|host| host.docker.as_ref()) {
+        let contradicts = |other: &&&Located<DockerZip>| {
+            let (one, other) = (&zip.value, &other.value);
+            (one.source == other.source || one.sha256 == other.sha256)
+                && (one.sha256, &one.version) != (other.sha256, &other.version)
+        };
+        if let Some(other) = zips.iter().find(contradicts) {
+            let line = diagnostics.line(&other.place);
+            let message = format!("the same zip has another sha256 or version on line {line}");
+            diagnostics.error_and_remedy(&zip.place, message, "give each zip one sha256 and one version");
+        }
+        if !zips.iter().any(|other| other.place.span == zip.place.span) {
+            zips.push(zip);
         }
     }
 }

@@ -13,6 +13,7 @@ use std::str::FromStr;
 use camino::Utf8PathBuf;
 use ipnet::Ipv4Net;
 pub use k8swin_protocol::Os;
+use k8swin_protocol::Sha256;
 pub use k8swin_protocol::resource::{AdapterSelector, ForwardingMode};
 
 /// A valid inventory.
@@ -272,6 +273,28 @@ pub struct WindowsHost {
     pub forwarding: ForwardingMode,
     /// The image from which the pause image is built.
     pub pause_base_image: String,
+    /// The Docker to install where there is none.
+    pub docker: Option<DockerZip>,
+}
+
+/// Docker for Windows as a zip.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DockerZip {
+    /// Where it is.
+    pub source: ZipSource,
+    /// Its digest.
+    pub sha256: Sha256,
+    /// The version in it, as Docker says it: `17.06.2-ee-16`.
+    pub version: String,
+}
+
+/// Where a zip is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ZipSource {
+    /// A file of this machine.
+    File(Utf8PathBuf),
+    /// An http or https address. It may hold credentials, so it is not shown as it is.
+    Url(String),
 }
 
 /// How a Windows host is reached.

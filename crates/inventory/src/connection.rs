@@ -4,7 +4,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use toml::de::DeValue;
 
 use crate::cluster::{
-    AdapterSelector, ForwardingMode, SecretSource, ServerTrust, Ssh, UnknownHostKey, WinRm, WinRmTransport, WindowsHost,
+    AdapterSelector, DockerZip, ForwardingMode, SecretSource, ServerTrust, Ssh, UnknownHostKey, WinRm, WinRmTransport, WindowsHost,
 };
 use crate::diagnostics::Diagnostics;
 use crate::schema::{CONNECTION, WINDOWS};
@@ -87,6 +87,7 @@ pub(crate) struct WindowsKeys {
     pub(crate) pod_adapter: Reading<AdapterSelector>,
     forwarding: Reading<ForwardingMode>,
     pause_base_image: Reading<String>,
+    pub(crate) docker: Reading<DockerZip>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +121,7 @@ impl WindowsKeys {
             pod_adapter: section.read("pod_adapter", diagnostics, values::adapter),
             forwarding: section.read("forwarding", diagnostics, |value| values::one_of(value, FORWARDINGS)),
             pause_base_image: section.read("pause_base_image", diagnostics, values::word),
+            docker: section.read("docker", diagnostics, |value| values::docker(value, folder)),
         }
     }
 
@@ -135,6 +137,7 @@ impl WindowsKeys {
             pod_adapter: self.pod_adapter.or(defaults.pod_adapter),
             forwarding: self.forwarding.or(defaults.forwarding),
             pause_base_image: self.pause_base_image.or(defaults.pause_base_image),
+            docker: self.docker.or(defaults.docker),
         }
     }
 
@@ -183,6 +186,7 @@ impl WindowsKeys {
             pod_adapter: self.pod_adapter.value()?,
             forwarding: self.forwarding.value().unwrap_or(ForwardingMode::Rras),
             pause_base_image: self.pause_base_image.value().unwrap_or_else(|| DEFAULT_PAUSE_BASE_IMAGE.to_owned()),
+            docker: self.docker.value(),
         })
     }
 }

@@ -6,7 +6,7 @@ use camino::Utf8Path;
 use ipnet::Ipv4Net;
 use toml::de::{DeTable, DeValue};
 
-use crate::cluster::{AdapterSelector, ArtifactSource, Artifacts, KubernetesVersion, LinuxHost, Os, System};
+use crate::cluster::{AdapterSelector, ArtifactSource, Artifacts, DockerZip, KubernetesVersion, LinuxHost, Os, System};
 use crate::connection::{LinuxKeys, WindowsKeys};
 use crate::diagnostics::{Diagnostics, Located, Place};
 use crate::schema::{ARTIFACTS, CLUSTER, CONNECTION, DEFAULTS, HOST, LINUX, TOP, WINDOWS};
@@ -46,6 +46,7 @@ pub(crate) struct DraftHost {
     /// None if the roles are wrong.
     pub(crate) control_plane: Option<bool>,
     pub(crate) pod_adapter: Option<Located<AdapterSelector>>,
+    pub(crate) docker: Option<Located<DockerZip>>,
     pub(crate) system: Option<System>,
 }
 
@@ -246,7 +247,7 @@ fn read_host(
         let message = "only control-plane hosts run an API server, and this host is none";
         diagnostics.error_and_remedy(&section.place_of("api_endpoint"), message, "remove it");
     }
-    let mut pod_adapter = None;
+    let (mut pod_adapter, mut docker) = (None, None);
     let (port, system) = match os {
         Some(Os::Linux) => {
             let ssh = LinuxKeys::read(section, folder, diagnostics).or(&defaults.linux).resolve();
@@ -260,13 +261,26 @@ fn read_host(
         Some(Os::Windows) => {
             let keys = WindowsKeys::read(section, folder, diagnostics).or(&defaults.windows);
             pod_adapter = keys.pod_adapter.as_located().cloned();
+            docker = keys.docker.as_located().cloned();
             let port = keys.port();
             (Some(port), keys.resolve(section, diagnostics).map(System::Windows))
         }
         None => (None, None),
     };
     let node_address = node_address.located();
-    DraftHost { name, os, address, node_address, api_endpoint, pod_cidr, port, control_plane, pod_adapter, system }
+    DraftHost {
+        name,
+        os,
+        address,
+        node_address,
+        api_endpoint,
+        pod_cidr,
+        port,
+        control_plane,
+        pod_adapter,
+        docker,
+        system,
+    }
 }
 
 fn read_node_address(

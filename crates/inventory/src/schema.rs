@@ -8,6 +8,7 @@
 //! [defaults.windows]         # CONNECTION + WINDOWS
 //! [[host]]                   # HOST + CONNECTION + LINUX or WINDOWS
 //! password = { env = "X" }   # SECRET
+//! docker = { zip = "X", … }   # DOCKER
 //! ```
 //!
 //! A key of a `[[host]]` wins over the same key in `[defaults.*]`. Relative paths are relative to the inventory's
@@ -216,6 +217,29 @@ pub const WINDOWS: &[Key] = &[
         "an image",
         "\"mcr.microsoft.com/windows/nanoserver:sac2016\"",
         "the image from which the pause image is built; its Windows revision must be the host's",
+    ),
+    key(
+        "docker",
+        "{ zip = \"…\", sha256 = \"…\", version = \"…\" }",
+        "none: Docker must be there",
+        "the Docker that `up` installs where there is none; one that k8swin did not install is never touched",
+    ),
+];
+
+/// Keys of `docker`: all of them.
+pub const DOCKER: &[Key] = &[
+    key(
+        "zip",
+        "a file, or an http or https address",
+        REQUIRED,
+        "Docker for Windows as a zip with one folder docker/, which has dockerd.exe and docker.exe",
+    ),
+    key("sha256", "64 hexadecimal digits", REQUIRED, "the zip's digest: another zip is refused"),
+    key(
+        "version",
+        "such as \"17.06.2-ee-16\" or \"1.12.2-cs2-ws-beta\"",
+        REQUIRED,
+        "the version in the zip, which preflight judges before anything is installed",
     ),
 ];
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use k8swin_protocol::Sha256;
 use toml_edit::{DocumentMut, InlineTable, Item, TableLike, Value};
 
 use crate::cluster::{Host, System, WinRmTransport};
@@ -45,12 +46,24 @@ pub struct TwinHost {
     pub password_file: Option<Utf8PathBuf>,
     /// Where the API server is reached, as `host:port` (left out for hosts that are no control plane).
     pub api_endpoint: Option<String>,
+    /// The Docker in the place of the one that the original installs (Windows).
+    pub docker: Option<TwinDocker>,
 }
 
-/// Connection keys that lead to the original host, or hold its secrets: none of them may survive.
+/// A simulated Docker as a zip.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TwinDocker {
+    /// The zip.
+    pub zip: Utf8PathBuf,
+    /// Its digest.
+    pub sha256: Sha256,
+}
+
+/// Keys that lead to the original host or to its supplies, or hold its secrets: none of them may survive.
 const ORIGINAL_CONNECTION: &[&str] = &[
     "api_endpoint",
     "ca",
+    "docker",
     "fingerprint",
     "identity",
     "known_hosts",
@@ -159,6 +172,13 @@ fn replace_connection(table: &mut dyn TableLike, host: &Host, twin: &TwinHost) {
         System::Windows(windows) => {
             if matches!(windows.winrm.transport, WinRmTransport::Https(_)) {
                 set_path("ca", &twin.ca);
+            }
+            if let (Some(original), Some(simulated)) = (&windows.docker, &twin.docker) {
+                let mut docker = InlineTable::new();
+                docker.insert("zip", simulated.zip.as_str().into());
+                docker.insert("sha256", simulated.sha256.to_string().into());
+                docker.insert("version", original.version.as_str().into());
+                set("docker", Value::InlineTable(docker));
             }
         }
     }

@@ -9,8 +9,8 @@ use k8swin_protocol::{SecretBytes, Sha256};
 use serde_spanned::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use crate::cluster::{AdapterSelector, KubernetesMinor, KubernetesVersion, SecretSource};
-use crate::schema::{SECRET, nearest};
+use crate::cluster::{AdapterSelector, DockerZip, KubernetesMinor, KubernetesVersion, SecretSource, ZipSource};
+use crate::schema::{DOCKER, SECRET, nearest};
 use crate::section::{Problem, shortened, type_name, unknown_inner_key};
 
 type Converted<T> = Result<T, Problem>;
@@ -310,6 +310,66 @@ pub(crate) fn mirror(value: &DeValue<'_>) -> Converted<String> {
         }
         _ => Err(Problem::new("not an http or https address").remedy("such as \"https://mirror.example.com/k8s\"")),
     }
+}
+
+/// The Docker to install.
+pub(crate) fn docker(value: &DeValue<'_>, folder: &Utf8Path) -> Converted<DockerZip> {
+    const REMEDY: &str = "write { zip = \"…\", sha256 = \"…\", version = \"…\" }";
+    let table = value.as_table().ok_or_else(|| wrong_type(value, "a table").remedy(REMEDY))?;
+    if let Some((key, _)) = table.iter().find(|(key, _)| !DOCKER.iter().any(|known| known.name == key.get_ref())) {
+        return Err(unknown_inner_key(key, DOCKER));
+    }
+    let inner = |name: &'static str| {
+        let missing = || Problem::new(format!("the key `{name}` is missing")).remedy(REMEDY);
+        table.get(name).ok_or_else(missing)
+    };
+    let inside = |name: &str, value: &Spanned<DeValue<'_>>, problem| Problem {
+        inside: Some((name.to_owned(), value.span())),
+        ..problem
+    };
+    let (zip, sha256, version) = (inner("zip")?, inner("sha256")?, inner("version")?);
+    Ok(DockerZip {
+        source: zip_source(zip.get_ref(), folder).map_err(|problem| inside("zip", zip, problem))?,
+        sha256: sha256_digest(sha256.get_ref()).map_err(|problem| inside("sha256", sha256, problem))?,
+        version: docker_version(version.get_ref()).map_err(|problem| inside("version", version, problem))?,
+    })
+}
+
+fn zip_source(value: &DeValue<'_>, folder: &Utf8Path) -> Converted<ZipSource> {
+    let text = text(value)?;
+    if !text.contains("://") {
+        return Ok(ZipSource::File(resolve(text, folder)));
+    }
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    match rest {
+        Some(rest) if rest.starts_with(|first: char| first.is_ascii_alphanumeric()) && !text.contains(' ') => {
+            Ok(ZipSource::Url(text.to_owned()))
+        }
+        _ => Err(Problem::new("neither a file nor an http or https address")
+            .remedy("such as \"docker-17-06-2-ee-16.zip\" or \"https://files.example.com/docker.zip\"")),
+    }
+}
+
+fn sha256_digest(value: &DeValue<'_>) -> Converted<Sha256> {
+    let text = text(value)?;
+    text.parse().map_err(|_| {
+        Problem::new(format!("`{}` is not a SHA-256 digest", shortened(text)))
+            .remedy("64 hexadecimal digits, as `sha256sum FILE` shows them")
+    })
+}
+
+/// Three numbers, and what Docker puts behind them (facts D.1).
+fn docker_version(value: &DeValue<'_>) -> Converted<String> {
+    let text = text(value)?;
+    let plain = text.split(['-', '+']).next().unwrap_or_default();
+    let numbers: Vec<_> = plain.split('.').collect();
+    let are_numbers = numbers.len() == 3 && numbers.iter().all(|number| number.parse::<u16>().is_ok());
+    let fine = |character: char| character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '+' | '~');
+    if are_numbers && text.chars().all(fine) {
+        return Ok(text.to_owned());
+    }
+    Err(Problem::new(format!("`{}` is not a version of Docker", shortened(text)))
+        .remedy("as `docker version` shows it, such as \"17.06.2-ee-16\" or \"1.12.2-cs2-ws-beta\""))
 }
 
 /// A git URL, or a folder, which is resolved like any path.

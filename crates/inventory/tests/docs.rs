@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use k8swin_inventory::schema::{ARTIFACTS, CLUSTER, CONNECTION, DEFAULTS, HOST, Key, LINUX, SECRET, TOP, WINDOWS};
+use k8swin_inventory::schema::{ARTIFACTS, CLUSTER, CONNECTION, DEFAULTS, DOCKER, HOST, Key, LINUX, SECRET, TOP, WINDOWS};
 
 fn page() -> String {
     let mut page = String::from(
@@ -25,7 +25,9 @@ fn page() -> String {
         ("Linux hosts, in `[[host]]` or `[defaults.linux]`", &[LINUX]),
         ("Windows hosts, in `[[host]]` or `[defaults.windows]`", &[WINDOWS]),
     ];
-    for (title, keys) in tables.into_iter().chain([("A password or passphrase as a table", &[SECRET] as &[&[Key]])]) {
+    let values: [(&str, &[&[Key]]); 2] =
+        [("A password or passphrase as a table", &[SECRET]), ("`docker`, with all of its keys", &[DOCKER])];
+    for (title, keys) in tables.into_iter().chain(values) {
         write!(page, "\n## {title}\n\n| key | value | default | meaning |\n|---|---|---|---|\n").unwrap();
         for key in keys.iter().copied().flatten() {
             let cells = [key.value, key.default, key.about].map(|cell| cell.replace('|', "\\|"));

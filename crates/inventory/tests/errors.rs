@@ -409,3 +409,29 @@ fn many_errors_are_counted_beyond_the_first_fifty() {
     assert_eq!(errors.errors()[0].line, 12);
     assert!(errors.to_string().ends_with("inventory.toml: and 4950 more errors"));
 }
+
+#[test]
+fn dockers_zip() {
+    const DIGEST: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let docker = |text: &str| with("pod_adapter = \"Ethernet 2\"\n", &format!("pod_adapter = \"E\"\ndocker = {text}\n"));
+    let told = |text: &str| only_message(&docker(text));
+    assert!(parsed(&docker(&format!("{{ zip = 'd.zip', sha256 = '{DIGEST}', version = '17.06.2-ee-16' }}"))).is_ok());
+    insta::assert_snapshot!(
+        [
+            told("'d.zip'"),
+            told("{ zip = 'd.zip', sha256 = 'x' }"),
+            told("{ zip = 'd.zip', sha256 = 'x', version = '17.06.2' }"),
+            told(&format!("{{ zip = 'd.zip', sha256 = '{DIGEST}', version = 'latest' }}")),
+            told(&format!("{{ zip = 'ftp://d.zip', sha256 = '{DIGEST}', version = '17.06.2' }}")),
+            told(&format!("{{ zip = 'd.zip', sha256 = '{DIGEST}', versoin = '17.06.2' }}")),
+            only_message(&with("os = \"linux\"\n", "os = \"linux\"\ndocker = {}\n")),
+            only_message(&format!(
+                "{}{}",
+                docker(&format!("{{ zip = 'd.zip', sha256 = '{DIGEST}', version = '17.06.2' }}")),
+                WINDOWS_HOST.replace("win01", "win02").replace("10.5.6.216", "10.5.6.217")
+                    + &format!("docker = {{ zip = 'e.zip', sha256 = '{DIGEST}', version = '18.09.1' }}\n"),
+            )),
+        ]
+        .join("\n")
+    );
+}

@@ -6,11 +6,12 @@ use std::net::Ipv4Addr;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use k8swin_inventory::cluster::{
-    AdapterSelector, ArtifactSource, ForwardingMode, SecretSource, ServerTrust, System, UnknownHostKey, WinRmTransport,
-    WindowsHost,
+    AdapterSelector, ArtifactSource, DockerZip, ForwardingMode, SecretSource, ServerTrust, System, UnknownHostKey, WinRmTransport,
+    WindowsHost, ZipSource,
 };
-use k8swin_inventory::twin::{Twin, TwinHost, twin};
+use k8swin_inventory::twin::{Twin, TwinDocker, TwinHost, twin};
 use k8swin_inventory::{Cluster, Host, parse};
+use k8swin_protocol::Sha256;
 
 const SEED: &str = include_str!("../../../inventories/seed.toml");
 const HA: &str = include_str!("../../../inventories/ha.toml");
@@ -125,6 +126,7 @@ fn twin_of(cluster: &Cluster) -> Twin {
                 ca: Some("winrm-ca.pem".into()),
                 password_file: (host.os() == k8swin_inventory::cluster::Os::Windows).then(|| "password".into()),
                 api_endpoint: Some(format!("127.0.0.1:{}", port + 1000)),
+                docker: Some(TwinDocker { zip: "docker.zip".into(), sha256: Sha256::of(b"simulated") }),
             };
             (host.name.clone(), host_twin)
         })
@@ -261,4 +263,36 @@ fn a_windows_twin_needs_a_password_file() {
     overrides.hosts.get_mut("win01").unwrap().password_file = None;
     let errors = twin(SEED, file, &overrides).unwrap_err();
     assert!(errors.to_string().contains("the key `password` is missing"), "{errors}");
+}
+
+#[test]
+fn dockers_zip_is_for_one_host_or_for_all_and_the_twin_has_another_one() {
+    let digest = Sha256::of(b"docker");
+    let zip = |zip: &str, version: &str| {
+        format!("docker = {{ zip = \"{zip}\", sha256 = \"{digest}\", version = \"{version}\" }}\n")
+    };
+    let for_all = MINIMAL.replace(
+        "[[host]]\nname = \"lin",
+        &format!("[defaults.windows]\n{}\n[[host]]\nname = \"lin", zip("docker.zip", "17.06.2-ee-16")),
+    );
+    let cluster = parsed(&for_all);
+    let docker = cluster.hosts.iter().filter_map(|host| match &host.system {
+        System::Windows(windows) => windows.docker.clone(),
+        System::Linux(_) => None,
+    });
+    let docker: Vec<DockerZip> = docker.collect();
+    let expected = DockerZip {
+        source: ZipSource::File("inventories/docker.zip".into()),
+        sha256: digest,
+        version: "17.06.2-ee-16".into(),
+    };
+    assert_eq!(docker, [expected]);
+    let twin = check_twin(&for_all);
+    assert!(!twin.contains(&digest.to_string()), "{twin}");
+    assert!(twin.contains("docker.zip") && twin.contains(&Sha256::of(b"simulated").to_string()), "{twin}");
+    assert!(twin.contains("version = \"17.06.2-ee-16\""), "{twin}");
+
+    let address = MINIMAL.replace("os = \"windows\"\n", &format!("os = \"windows\"\n{}", zip("https://a.example/d.zip", "1.12.2-cs2-ws-beta")));
+    assert_ne!(address, MINIMAL);
+    check_twin(&address);
 }

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use k8swin_inventory::twin::TwinDocker;
 use k8swin_protocol::{Os, SecretBytes, Sha256};
 
 use crate::LabError;
@@ -113,6 +114,19 @@ impl Directory {
         self.write("artifacts/sha256sums", sums).map(|_| ())
     }
 
+    /// Writes a zip with a stand-in for Docker of this version.
+    pub(crate) fn write_docker(&self, version: &str) -> Result<TwinDocker, LabError> {
+        let name = format!("artifacts/docker-{version}.zip");
+        let zip = docker_zip(version).map_err(|error| LabError::File {
+            action: "make",
+            path: self.path(&name),
+            answer: std::io::Error::other(error),
+        })?;
+        let sha256 = Sha256::of(&zip);
+        self.write(&name, zip)?;
+        Ok(TwinDocker { zip: name.into(), sha256 })
+    }
+
     /// Writes stand-ins for the agents.
     pub(crate) fn write_agents(&self) -> Result<(), LabError> {
         for (os, name) in [(Os::Linux, "agents/k8swin-agent"), (Os::Windows, "agents/k8swin-agent.exe")] {
@@ -129,6 +143,15 @@ pub(crate) fn agent(os: Os) -> String {
 
 fn stand_in(program: &str, version: &str, os: Os) -> String {
     format!("#!simulated {program} {version}\nA stand-in of k8swin's lab for {os}: it runs on simulated hosts only.\n")
+}
+
+fn docker_zip(version: &str) -> zip::result::ZipResult<Vec<u8>> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for program in ["docker", "dockerd"] {
+        zip.start_file(format!("docker/{program}.exe"), zip::write::SimpleFileOptions::default())?;
+        zip.write_all(stand_in(program, version, Os::Windows).as_bytes())?;
+    }
+    Ok(zip.finish()?.into_inner())
 }
 
 /// Marks a folder as a lab's, and locks the mark.

@@ -22,6 +22,7 @@ pub(crate) const EXAMPLES: &str = r#"# Faults of this lab's hosts. The lab reads
 # no_docker = true              # there is no Docker
 # docker_version = "1.11.0"     # Docker says that it is this version
 # port_taken = [{ port = 10250, program = "nginx" }]   # something else listens there
+# crashing = ["kubelet"]       # these programs end right after each start
 # swap = true                   # Linux: swap is active
 # windows_build = 10586         # Windows: another build than 14393
 # pending_reboot = true         # Windows: a reboot is pending

@@ -233,7 +233,12 @@ impl Builder {
             }
         };
         self.ports.extend([Some(port), api_port].into_iter().flatten());
-        self.reached.insert(host.name.clone(), twin::reached(host, port, api_port));
+        let docker = match &host.system {
+            System::Windows(windows) => windows.docker.as_ref(),
+            System::Linux(_) => None,
+        };
+        let docker = docker.map(|docker| self.directory.write_docker(&docker.version)).transpose()?;
+        self.reached.insert(host.name.clone(), twin::reached(host, port, api_port, docker));
         let shown = simulated.clone();
         let path = self.directory.path("hosts").join(format!("{}.json", host.name));
         let state = StateFile::new(path, Box::new(move || shown.state_json()));

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use k8swin_agent::simulated::HostSpec;
 use k8swin_inventory::Host;
 use k8swin_inventory::cluster::System;
-use k8swin_inventory::twin::TwinHost;
+use k8swin_inventory::twin::{TwinDocker, TwinHost};
 
 /// The account of a simulated Linux host whose inventory leaves it to `~/.ssh/config`.
 const LINUX_USER: &str = "root";
@@ -27,7 +27,11 @@ pub(crate) fn password_file(host: &str) -> String {
 pub(crate) fn spec(host: &Host) -> HostSpec {
     match &host.system {
         System::Linux(_) => HostSpec::linux(&host.name, host.node_address),
-        System::Windows(windows) => HostSpec::windows(&host.name, host.node_address, windows.pod_adapter.clone()),
+        // An inventory that names a Docker to install is one whose host has none.
+        System::Windows(windows) => HostSpec {
+            docker: windows.docker.is_none(),
+            ..HostSpec::windows(&host.name, host.node_address, windows.pod_adapter.clone())
+        },
     }
 }
 
@@ -45,7 +49,7 @@ pub(crate) fn without_domain(user: &str) -> &str {
 }
 
 /// How the twin of a host is reached: by loopback ports and the files of the lab.
-pub(crate) fn reached(host: &Host, port: u16, api_port: Option<u16>) -> TwinHost {
+pub(crate) fn reached(host: &Host, port: u16, api_port: Option<u16>, docker: Option<TwinDocker>) -> TwinHost {
     let windows = matches!(host.system, System::Windows(_));
     let file = |name: &str| Some(name.into());
     TwinHost {
@@ -56,6 +60,7 @@ pub(crate) fn reached(host: &Host, port: u16, api_port: Option<u16>) -> TwinHost
         known_hosts: if windows { None } else { file(KNOWN_HOSTS) },
         ca: if windows { file(CA) } else { None },
         password_file: if windows { file(&password_file(&host.name)) } else { None },
+        docker,
         api_endpoint: api_port.map(|port| format!("{}:{port}", Ipv4Addr::LOCALHOST)),
     }
 }

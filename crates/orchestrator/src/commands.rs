@@ -69,7 +69,7 @@ pub async fn preflight(cluster: &Cluster, options: &Options) -> Result<Vec<Findi
     Ok(findings)
 }
 
-/// One line for each host: how much of it is as desired, and its node.
+/// For each host: how much of it is as desired, its node, and how its services stand.
 ///
 /// # Errors
 /// When the desired state cannot be told.
@@ -87,6 +87,7 @@ pub async fn status(cluster: &Cluster, options: &Options) -> Result<Vec<HostStat
                 in_sync: plan.unchanged,
                 drifted: plan.differences.len(),
                 node: nodes.iter().find(|node| node.name == member.host.name).cloned(),
+                services: member.facts.as_ref().map(|facts| facts.common().services.clone()).unwrap_or_default(),
                 error: plan.error,
             }
         })

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use k8swin_protocol::facts::ServiceStatus;
 use k8swin_protocol::wire::Failure;
 use serde::Serialize;
 
@@ -116,6 +117,8 @@ pub struct HostStatus {
     pub drifted: usize,
     /// The node, if the API server knows it.
     pub node: Option<NodeStatus>,
+    /// The services that k8swin made there, in the order in which they were made.
+    pub services: Vec<ServiceStatus>,
     /// Why the host could not be looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,

@@ -46,8 +46,14 @@ impl Supplies {
                 })
                 .collect(),
             agents: resolved.agents.iter().map(|(os, artifact)| (*os, blob(artifact))).collect(),
+            docker: resolved
+                .docker
+                .iter()
+                .map(|(zip, files)| (*zip, files.iter().map(|(path, file)| (path.clone(), blob(file))).collect()))
+                .collect(),
         };
-        let artifacts = resolved.programs.values().chain(resolved.agents.values());
+        let docker = resolved.docker.values().flat_map(BTreeMap::values);
+        let artifacts = resolved.programs.values().chain(resolved.agents.values()).chain(docker);
         let files = artifacts.map(|artifact| (artifact.sha256, artifact.path.clone())).collect();
         Ok(Self { release, agents, files })
     }

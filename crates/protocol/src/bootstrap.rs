@@ -102,6 +102,88 @@ mod tests {
         assert!(SH.is_ascii() && POWERSHELL.is_ascii());
     }
 
+    /// The script without comments and without what stands in quotes.
+    fn powershell_code() -> String {
+        let script = without_comments(POWERSHELL);
+        script.split('\'').step_by(2).collect::<Vec<_>>().join("''")
+    }
+
+    #[test]
+    fn the_powershell_script_is_sent_as_it_is_and_any_execution_policy_lets_it_run() {
+        let arguments = powershell_arguments();
+        // A policy is about script files; a command has none, and no file is left on the host.
+        assert_eq!(arguments[..5], ["-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Bypass", "-EncodedCommand"]);
+        let bytes = BASE64.decode(&arguments[5]).unwrap();
+        let units: Vec<u16> = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+        assert_eq!(String::from_utf16(&units).unwrap(), without_comments(POWERSHELL));
+    }
+
+    #[test]
+    fn the_powershell_script_has_nothing_that_windows_powershell_5_1_lacks() {
+        let code = powershell_code();
+        for newer in ["??", "?.", "&&", "||", "?[", " ? ", "-AsByteStream", "-Parallel", "ternary", "clean{"] {
+            assert!(!code.contains(newer), "{newer}");
+        }
+        assert!(POWERSHELL.is_ascii() && !POWERSHELL.contains('\r') && !POWERSHELL.contains('\t'));
+        // Text in the script has no quotes inside, which is what the other tests rely on; braces and brackets pair up.
+        assert_eq!(without_comments(POWERSHELL).matches('\'').count() % 2, 0);
+        for (open, close) in [('{', '}'), ('(', ')'), ('[', ']')] {
+            assert_eq!(code.matches(open).count(), code.matches(close).count(), "{open}{close}");
+        }
+    }
+
+    #[test]
+    fn the_powershell_script_calls_no_cmdlet_and_no_alias() {
+        const KEYWORDS: [&str; 12] = [
+            "try", "catch", "finally", "if", "else", "elseif", "while", "foreach", "in", "throw", "exit", "break",
+        ];
+        // What could be a command is a bare word: one that is no variable, member, type, parameter or keyword.
+        let code = powershell_code();
+        let mut before = ' ';
+        let mut word = String::new();
+        let mut in_type = false;
+        for character in code.chars().chain(['\n']) {
+            if character.is_ascii_alphanumeric() {
+                word.push(character);
+                continue;
+            }
+            let bare = !word.is_empty()
+                && !in_type
+                && !"$.:-\"".contains(before)
+                && !word.starts_with(|first: char| first.is_ascii_digit());
+            assert!(!bare || KEYWORDS.contains(&word.as_str()), "`{word}` would be a command");
+            word.clear();
+            in_type = (in_type || character == '[') && character != ']';
+            before = character;
+        }
+    }
+
+    #[test]
+    fn the_powershell_script_assigns_before_it_reads() {
+        // As `Set-StrictMode` would have it: a variable's first appearance gives it a value.
+        let code = powershell_code();
+        let mut known = vec!["input", "null", "false", "true", "PID", "_", "ErrorActionPreference"];
+        let mut rest = code.as_str();
+        while let Some(at) = rest.find('$') {
+            rest = &rest[at + 1..];
+            let length = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+            let (name, after) = rest.split_at(length);
+            let given = after.starts_with("=") || after.starts_with(",$") || after.starts_with(" in ");
+            assert!(known.contains(&name) || given, "${name} is read before it is set");
+            known.push(name);
+        }
+    }
+
+    #[test]
+    fn the_powershell_script_verifies_before_it_renames_and_cleans_up() {
+        let at = |text: &str| POWERSHELL.find(text).unwrap_or_else(|| panic!("no {text}"));
+        assert!(at("if($found -ne $sum)") < at("[IO.File]::Move("));
+        assert!(at("[IO.File]::Move(") < at("}finally{") && at("}finally{") < at("if($part){[IO.File]::Delete($part)}"));
+        assert!(at("if($file){$file.Dispose()}") < at("if($part){[IO.File]::Delete($part)}"), "an open file stays");
+        assert_eq!(POWERSHELL.matches("exit ").count(), 1, "the end is behind the clean-up");
+        assert!(POWERSHELL.contains(&format!("$code={EXIT_DIGEST_DIFFERS}")));
+    }
+
     #[test]
     fn headers_come_back() {
         for verb in [Verb::Put, Verb::Remove] {

@@ -1,6 +1,7 @@
 //! Facts: what a host is and has, gathered by its agent in one request and never guessed from text.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -58,6 +59,8 @@ pub struct CommonFacts {
     pub owned: Vec<ResourceId>,
     /// The cluster that this host belongs to, if k8swin made it part of one.
     pub cluster: Option<String>,
+    /// How the services that an earlier run made stand, in the order in which they were made.
+    pub services: Vec<ServiceStatus>,
 }
 
 impl CommonFacts {
@@ -65,6 +68,80 @@ impl CommonFacts {
     #[must_use]
     pub fn adapter_with(&self, address: Ipv4Addr) -> Option<&Adapter> {
         self.adapters.iter().find(|adapter| adapter.addresses.iter().any(|net| net.addr() == address))
+    }
+}
+
+/// How a service of ours stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its name: `kubelet`.
+    pub name: String,
+    /// What it does now.
+    pub state: ServiceState,
+    /// How often its program was started again since the service was last started; none where the system does not
+    /// count (systemd before 235, services of others).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub restarts: Option<u32>,
+    /// How its program last ended, as far as the system remembers it: systemd forgets with the next start.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_exit: Option<LastExit>,
+}
+
+/// What a service does now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServiceState {
+    /// It runs, or has done its work where it has an end.
+    Running,
+    /// Its program ended, and is started again after a pause.
+    StartingAgain,
+    /// It does not run.
+    Stopped,
+    /// It does not run, since its program failed and nothing starts it again.
+    Failed,
+    /// The system does not know it.
+    Absent,
+}
+
+impl fmt::Display for ServiceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Running => "running",
+            Self::StartingAgain => "starting again",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Absent => "absent",
+        })
+    }
+}
+
+/// How a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastExit {
+    /// Its exit code; none where a signal ended it, or it did not even start.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub code: Option<i32>,
+    /// The signal that ended it, on Linux.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signal: Option<i32>,
+    /// When, by the host's clock, in milliseconds since 1970 (UTC); none where nobody noted it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub at_ms: Option<i64>,
+}
+
+impl fmt::Display for LastExit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.code, self.signal) {
+            // Codes of crashes, such as 0xC0000005, are known by their digits.
+            (Some(code), _) if code < 0 => write!(f, "code 0x{code:08X}"),
+            (Some(code), _) => write!(f, "code {code}"),
+            (None, Some(signal)) => write!(f, "signal {signal}"),
+            (None, None) => f.write_str("no code"),
+        }?;
+        match self.at_ms.and_then(|at| jiff::Timestamp::from_millisecond(at).ok()) {
+            Some(at) => write!(f, " at {at:.0}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -224,7 +224,9 @@ pub enum WindowsResource {
     FirewallRule(FirewallRule),
     /// The pause image, built on the node so that it fits the host's revision (facts D.5).
     PauseImage(PauseImage),
-    /// A program run as a Windows service by the agent's service host.
+    /// A folder on the machine's search path for programs.
+    SearchPath(SearchPath),
+    /// A program run as a Windows service.
     Service(WindowsService),
 }
 
@@ -515,7 +517,15 @@ pub struct PauseImage {
     pub base: String,
 }
 
-/// A program run as a Windows service by the agent's service host, since kubelet.exe 1.5 is not one (facts B.4).
+/// A folder on the machine's search path, which sessions and services that start later look for programs in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SearchPath {
+    /// The folder.
+    pub folder: HostPath,
+}
+
+/// A program run as a Windows service: by the agent's service host where it is no service itself, as kubelet.exe 1.5 is
+/// not (facts B.4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WindowsService {
     /// The service's name.
@@ -538,6 +548,13 @@ pub enum ServiceProgram {
     Supervised(ProgramInvocation),
     /// The agent itself, which keeps the network resources in place.
     NetworkReconciler,
+    /// A program that is a Windows service itself: nothing of ours stands between it and Windows.
+    Native {
+        /// The program.
+        program: HostPath,
+        /// Its arguments.
+        arguments: Vec<String>,
+    },
 }
 
 /// A program with its arguments and environment. Never a command line.
@@ -593,6 +610,7 @@ impl WindowsResource {
             Self::Route(route) => ResourceId::new("route", route.destination),
             Self::FirewallRule(rule) => ResourceId::new("firewall-rule", &rule.name),
             Self::PauseImage(image) => ResourceId::new("pause-image", &image.tag),
+            Self::SearchPath(search) => ResourceId::new("search-path", &search.folder),
             Self::Service(service) => ResourceId::new("service", &service.name),
         }
     }

@@ -6,13 +6,13 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use k8swin_protocol::facts::{Adapter, RouteEntry};
+use k8swin_protocol::facts::{Adapter, RouteEntry, ServiceStatus};
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
 use super::{
     Activity, Executable, ForwardDirection, ForwardRule, HostLock, KubeOperation, KubeOutcome, LinuxPlatform,
     Permissions, Platform, PlatformError, Result, Stat, SystemRoute, UnitState, Unloaded, files, host_lock,
-    linux_facts, linux_files, linux_kube, linux_network, program,
+    linux_facts, linux_files, linux_kube, linux_network, linux_service, program,
 };
 use crate::{change, ledger};
 
@@ -159,6 +159,10 @@ impl Platform for LinuxHost {
     /// systemd forgets a transient unit when it has ended.
     fn forget_change(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    fn service_status(&mut self, name: &str) -> Result<ServiceStatus> {
+        linux_service::status(name, self.now_ms())
     }
 
     fn reboot(&mut self, reason: &str) -> Result<()> {

@@ -6,7 +6,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use k8swin_protocol::facts::{Adapter, RouteEntry};
+use k8swin_protocol::facts::{Adapter, RouteEntry, ServiceStatus};
 use k8swin_protocol::resource::{FeatureName, FirewallRule, PauseImage, TransparentNetwork};
 use k8swin_protocol::wire::Failure;
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
@@ -29,6 +29,8 @@ mod linux_files;
 mod linux_kube;
 #[cfg(target_os = "linux")]
 mod linux_network;
+#[cfg(target_os = "linux")]
+mod linux_service;
 #[cfg(target_os = "linux")]
 mod program;
 mod types;
@@ -241,6 +243,12 @@ pub trait Platform {
     /// # Errors
     /// When the service manager refuses it.
     fn forget_change(&mut self) -> Result<()>;
+
+    /// How a service stands: a unit of systemd, or a service of the Service Control Manager.
+    ///
+    /// # Errors
+    /// When systemd or the Service Control Manager does not answer.
+    fn service_status(&mut self, name: &str) -> Result<ServiceStatus>;
 
     /// Restarts the host soon; the call returns before.
     ///
@@ -493,6 +501,18 @@ pub trait WindowsPlatform: Platform {
     /// # Errors
     /// When Docker refuses it, also since containers use it.
     fn remove_image(&mut self, tag: &str) -> Result<()>;
+
+    /// The machine's search path as it is stored: folders with `;` between them, environment variables not expanded.
+    ///
+    /// # Errors
+    /// When the registry cannot be read.
+    fn search_path(&mut self) -> Result<String>;
+
+    /// Sets the machine's search path, and tells programs that run that it has changed.
+    ///
+    /// # Errors
+    /// When the registry refuses it.
+    fn set_search_path(&mut self, folders: &str) -> Result<()>;
 
     /// A Windows service.
     ///

@@ -41,6 +41,13 @@ impl Resource for Kind {
         }
     }
 
+    fn service(&self) -> Option<&str> {
+        match self {
+            Kind::SystemdUnit(unit) => Some(&unit.name),
+            _ => None,
+        }
+    }
+
     fn paths(&self) -> Vec<HostPath> {
         match self {
             Kind::Directory(directory) => vec![directory.path.clone()],

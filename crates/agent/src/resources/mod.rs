@@ -15,6 +15,7 @@ mod linux;
 mod network;
 mod node;
 mod route;
+mod search_path;
 mod service;
 mod service_adapter;
 mod unit;
@@ -54,6 +55,9 @@ pub(crate) trait Resource: Clone + PartialEq + Serialize + DeserializeOwned {
 
     /// For services: the digest of all inputs.
     fn inputs(&self) -> Option<Sha256>;
+
+    /// The name of the service, if it is one.
+    fn service(&self) -> Option<&str>;
 
     /// The files and folders that it writes: missing folders above them are made and remembered.
     fn paths(&self) -> Vec<HostPath>;
@@ -144,6 +148,8 @@ pub(crate) enum Prior {
     Forwarding(ForwardingPrior),
     FirewallRule(Option<FirewallRule>),
     Image(Option<String>),
+    /// Whether the folder was on the search path.
+    SearchPath(bool),
     Service(Option<ServicePrior>),
 }
 

@@ -120,10 +120,44 @@ fn settles(name: &str, host: Host<'_>) -> Result<bool> {
 fn define(service: &WindowsService, host: Host<'_>) -> Result<ServiceDefinition> {
     Ok(ServiceDefinition {
         display_name: service.display_name.clone(),
-        image: ServiceImage::Agent { agent: host.own_executable()?.path, run: service.run.clone() },
+        image: match &service.run {
+            ServiceProgram::Native { program, arguments } => {
+                ServiceImage::Other { command_line: command_line(program.as_str(), arguments) }
+            }
+            run => ServiceImage::Agent { agent: host.own_executable()?.path, run: run.clone() },
+        },
         depends_on: service.depends_on.clone(),
         start: StartMode::Automatic,
     })
+}
+
+/// The one text that Windows keeps of a program and its arguments, quoted so that every program splits it the same way:
+/// backslashes count only before a quotation mark, where each is doubled.
+fn command_line(program: &str, arguments: &[String]) -> String {
+    let mut line = format!("\"{program}\"");
+    for argument in arguments {
+        line.push(' ');
+        if !argument.is_empty() && !argument.contains([' ', '\t', '"']) {
+            line.push_str(argument);
+            continue;
+        }
+        line.push('"');
+        let mut backslashes = 0;
+        for character in argument.chars() {
+            match character {
+                '\\' => backslashes += 1,
+                '"' => {
+                    line.extend(std::iter::repeat_n('\\', backslashes + 1));
+                    backslashes = 0;
+                }
+                _ => backslashes = 0,
+            }
+            line.push(character);
+        }
+        line.extend(std::iter::repeat_n('\\', backslashes));
+        line.push('"');
+    }
+    line
 }
 
 fn difference(found: &ServiceDefinition, wanted: &ServiceDefinition) -> Option<String> {
@@ -162,4 +196,20 @@ fn log_since(before: usize, service: &WindowsService, host: Host<'_>) -> Result<
     let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let tail = lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default().join("\n");
     Ok((!tail.is_empty()).then_some(tail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_lines_are_quoted_as_windows_splits_them() {
+        let line = |arguments: &[&str]| {
+            let arguments: Vec<_> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+            command_line(r"C:\Program Files\Docker\dockerd.exe", &arguments)
+        };
+        assert_eq!(line(&["--run-service"]), r#""C:\Program Files\Docker\dockerd.exe" --run-service"#);
+        let quoted = line(&["", "a b", r"c\", r"d e\", r#"f"g\"h"#]);
+        assert_eq!(quoted, r#""C:\Program Files\Docker\dockerd.exe" "" "a b" c\ "d e\\" "f\"g\\\"h""#);
+    }
 }

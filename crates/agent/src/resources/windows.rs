@@ -5,7 +5,9 @@ use k8swin_protocol::wire::{KubeAnswer, KubeCall};
 use k8swin_protocol::{HostPath, Sha256};
 
 use super::{Applied, Context, Prior, Removal, Resource};
-use super::{directory, feature, file, firewall, forwarding, image, network, route, service, service_adapter};
+use super::{
+    directory, feature, file, firewall, forwarding, image, network, route, search_path, service, service_adapter,
+};
 use crate::engine::Watcher;
 use crate::platform::{PlatformError, Result, WindowsPlatform};
 
@@ -41,6 +43,13 @@ impl Resource for Kind {
         }
     }
 
+    fn service(&self) -> Option<&str> {
+        match self {
+            Kind::Service(service) => Some(&service.name),
+            _ => None,
+        }
+    }
+
     fn paths(&self) -> Vec<HostPath> {
         match self {
             Kind::Directory(directory) => vec![directory.path.clone()],
@@ -59,6 +68,9 @@ impl Resource for Kind {
     }
 
     fn check(&self, host: &mut Self::Platform, context: &Context) -> Result<CheckOutcome> {
+        if asks_docker(self) && !docker_runs(host)? {
+            return Ok(CheckOutcome::Unknown { waits_for: "Docker".to_owned() });
+        }
         match self {
             Kind::Directory(directory) => directory::check(directory, host),
             Kind::File(file) => file::check(file, host),
@@ -70,6 +82,7 @@ impl Resource for Kind {
             Kind::Route(route) => route::check(route, host),
             Kind::FirewallRule(rule) => firewall::check(rule, host),
             Kind::PauseImage(image) => image::check(image, host),
+            Kind::SearchPath(search) => search_path::check(search, host),
             Kind::Service(service) => service::check(service, host, context),
         }
     }
@@ -86,6 +99,7 @@ impl Resource for Kind {
             Kind::Route(route) => route::capture(route, host),
             Kind::FirewallRule(rule) => firewall::capture(rule, host),
             Kind::PauseImage(image) => Ok(Prior::Image(host.image(&image.tag)?.map(|image| image.id))),
+            Kind::SearchPath(search) => search_path::capture(search, host),
             Kind::Service(service) => service::capture(service, host),
         }
     }
@@ -111,6 +125,7 @@ impl Resource for Kind {
             Kind::Route(route) => route::apply(route, host),
             Kind::FirewallRule(rule) => host.put_firewall_rule(rule),
             Kind::PauseImage(image) => host.build_pause_image(image),
+            Kind::SearchPath(search) => search_path::apply(search, host),
             Kind::Service(service) => service::apply(service, host),
         }?;
         Ok(Applied::Now)
@@ -132,6 +147,9 @@ impl Resource for Kind {
             (Kind::Route(route), Prior::Routes(routes)) => route::take_back(route, host, routes),
             (Kind::FirewallRule(rule), Prior::FirewallRule(prior)) => firewall::take_back(rule, host, prior.as_ref()),
             (Kind::PauseImage(image), Prior::Image(prior)) => image::take_back(image, host, prior.as_deref()),
+            (Kind::SearchPath(search), Prior::SearchPath(was_there)) => {
+                search_path::take_back(search, host, *was_there)
+            }
             (Kind::Service(service), Prior::Service(prior)) => service::take_back(service, host, prior.as_ref()),
             _ => Err(super::misfit(&self.id())),
         }
@@ -141,4 +159,16 @@ impl Resource for Kind {
         Err(PlatformError::new("ask the Kubernetes API", "a Windows host has no administrator's kubeconfig")
             .with_hint("ask a control-plane host"))
     }
+}
+
+/// Whether a check asks Docker, and so can only tell once it runs.
+fn asks_docker(kind: &Kind) -> bool {
+    matches!(
+        kind,
+        Kind::TransparentNetwork(_) | Kind::AdapterAddress(_) | Kind::Forwarding(_) | Kind::PauseImage(_)
+    )
+}
+
+fn docker_runs(host: &mut (dyn WindowsPlatform + Send)) -> Result<bool> {
+    Ok(host.service("docker")?.is_some_and(|service| service.running))
 }

@@ -150,6 +150,7 @@ fn serve(
         Some(ServiceProgram::NetworkReconciler) => {
             network::run(name, &Os::Windows.log(), attended, status, events, received)
         }
-        None => Some(Ended { code: windows_sys::Win32::Foundation::ERROR_FILE_NOT_FOUND }),
+        // Such a program talks to the Service Control Manager itself.
+        Some(ServiceProgram::Native { .. }) | None => Some(Ended { code: windows_sys::Win32::Foundation::ERROR_FILE_NOT_FOUND }),
     }
 }

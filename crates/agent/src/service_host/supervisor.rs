@@ -10,13 +10,12 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8swin_protocol::resource::ProgramInvocation;
-use serde::Serialize;
 
 use super::backoff::Backoff;
 use super::log::Log;
 use super::service::{Ended, Event, Status};
 use crate::platform::windows::job::Job;
-use crate::platform::windows::services;
+use crate::platform::windows::services::{self, NotedExit};
 
 /// A program whose start is waited for must live this long.
 const PROBATION: Duration = Duration::from_secs(1);
@@ -29,15 +28,6 @@ const PIECE: u64 = 64 << 10;
 
 /// The code of a service whose program did not even start.
 const NOT_STARTED: u32 = 1;
-
-/// How a program ended, as it is noted beside the service's definition.
-#[derive(Serialize)]
-struct LastExit {
-    code: Option<i32>,
-    at: String,
-    ran_ms: u64,
-    ends: u32,
-}
 
 /// A log that several threads write into. A log that cannot be written is no reason to stop the program.
 #[derive(Clone)]
@@ -88,11 +78,12 @@ pub(super) fn run(
                 None
             }
             Ok(job) => {
+                note_start(name, ends, &log);
                 if on_probation {
                     match received.recv_timeout(PROBATION) {
                         Err(_) => status.running(),
                         Ok(Event::Exited(code)) => {
-                            note_exit(name, code, began.elapsed(), 1, &log);
+                            note_exit(name, code, began.elapsed(), 1, false, &log);
                             let _ = job.end();
                             return Some(Ended { code: code.map_or(NOT_STARTED, |code| code.cast_unsigned().max(1)) });
                         }
@@ -117,7 +108,7 @@ pub(super) fn run(
         };
         on_probation = false;
         ends += 1;
-        note_exit(name, code, began.elapsed(), ends, &log);
+        note_exit(name, code, began.elapsed(), ends, true, &log);
         let pause = backoff.pause(began.elapsed());
         log.note(&format!("starts again in {} s", pause.as_secs()));
         match received.recv_timeout(pause) {
@@ -182,17 +173,21 @@ fn stop(job: &Job, status: &mut Status, received: &Receiver<Event>, log: &Shared
     }
 }
 
-fn note_exit(name: &str, code: Option<i32>, ran: Duration, ends: u32, log: &SharedLog) {
+fn note_exit(name: &str, code: Option<i32>, ran: Duration, ends: u32, starts_again: bool, log: &SharedLog) {
     let shown = code.map_or_else(|| "without a code".to_owned(), |code| format!("with the code {code}"));
     log.note(&format!("ended {shown} after {} ms", ran.as_millis()));
-    let exit = LastExit {
-        code,
-        at: format!("{:.0}", Timestamp::now()),
-        ran_ms: u64::try_from(ran.as_millis()).unwrap_or(u64::MAX),
-        ends,
-    };
-    if let Ok(exit) = serde_json::to_string(&exit)
-        && let Err(error) = services::note_exit(name, &exit)
+    let ran_ms = u64::try_from(ran.as_millis()).unwrap_or(u64::MAX);
+    let at_ms = Timestamp::now().as_millisecond();
+    if let Err(error) = services::note_exit(name, &NotedExit { code, at_ms, ran_ms, ends, starts_again }) {
+        log.note(&error.to_string());
+    }
+}
+
+/// Notes that the program runs: how it ended before stays, that it is to be started again does not.
+fn note_start(name: &str, ends: u32, log: &SharedLog) {
+    if let Some(noted) = services::noted_exit(name)
+        && (noted.starts_again || noted.ends != ends)
+        && let Err(error) = services::note_exit(name, &NotedExit { ends, starts_again: false, ..noted })
     {
         log.note(&error.to_string());
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8swin_protocol::HostPath;
-use k8swin_protocol::facts::{Containerd, LinuxFacts};
+use k8swin_protocol::facts::{Containerd, LinuxFacts, ServiceState, ServiceStatus};
 
 use super::machine::{Machine, Nic, StoredRoute, Unit, boot_order, net};
 use super::process::{Process, UnitFile};
@@ -151,11 +151,33 @@ pub(super) fn set_sysctl(machine: &mut Machine, key: &str, value: &str) -> Resul
 
 pub(super) fn unit_state(machine: &Machine, name: &str) -> UnitState {
     let unit = machine.linux.units.get(name);
-    UnitState {
-        enabled: unit.is_some_and(|unit| unit.enabled),
-        activity: unit.map_or(Activity::Inactive, |unit| unit.activity),
-        masked: false,
+    let activity = match unit.map_or(Activity::Inactive, |unit| unit.activity) {
+        // systemd waits before it starts the program again.
+        Activity::Active if crashes(machine, name) => Activity::Activating,
+        activity => activity,
+    };
+    UnitState { enabled: unit.is_some_and(|unit| unit.enabled), activity, masked: false }
+}
+
+/// Whether the program of a unit ends right after each start.
+fn crashes(machine: &Machine, name: &str) -> bool {
+    let unit = machine.linux.units.get(name);
+    let process = unit.and_then(|unit| UnitFile::parse(unit.loaded.as_deref()?).process(unit.start));
+    process.is_some_and(|process| machine.crashes(process.name()))
+}
+
+pub(super) fn service_status(machine: &Machine, name: &str) -> ServiceStatus {
+    let state = match unit_state(machine, name).activity {
+        _ if !machine.linux.units.contains_key(name) => ServiceState::Absent,
+        Activity::Active => ServiceState::Running,
+        Activity::Activating => ServiceState::StartingAgain,
+        Activity::Inactive => ServiceState::Stopped,
+        Activity::Failed => ServiceState::Failed,
+    };
+    if crashes(machine, name) {
+        return machine.crashed(name, state);
     }
+    ServiceStatus { name: name.to_owned(), state, restarts: Some(0), last_exit: None }
 }
 
 pub(super) fn reload_units(machine: &mut Machine) {
@@ -220,6 +242,11 @@ pub(super) fn restart(machine: &mut Machine, name: &str) -> Result<Option<Proces
         };
         fail(machine, name, line);
         // `systemctl restart` of a simple service returns before the program ends.
+        return Ok(None);
+    }
+    if machine.crashes(process.name()) {
+        let line = format!("{}: panic: this program crashes on this simulated host", process.name());
+        fail(machine, name, line);
         return Ok(None);
     }
     machine.started(&process);

@@ -5,7 +5,9 @@ use std::net::Ipv4Addr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipnet::Ipv4Net;
-use k8swin_protocol::facts::{Adapter, CommonFacts, Docker, DockerNetwork, Listener, RouteEntry};
+use k8swin_protocol::facts::{
+    Adapter, CommonFacts, Docker, DockerNetwork, LastExit, Listener, RouteEntry, ServiceState, ServiceStatus,
+};
 use k8swin_protocol::resource::{AdapterSelector, FirewallRule, Protection};
 use k8swin_protocol::{Facts, HostPath, Os, Sha256};
 
@@ -83,6 +85,8 @@ pub(super) struct Unit {
 /// What only Windows hosts have.
 #[derive(Default)]
 pub(super) struct WindowsState {
+    pub(super) containers_installed: bool,
+    pub(super) containers_after_reboot: bool,
     pub(super) routing_installed: bool,
     pub(super) routing_after_reboot: bool,
     pub(super) lan_router: bool,
@@ -90,6 +94,8 @@ pub(super) struct WindowsState {
     pub(super) firewall: BTreeMap<String, FirewallRule>,
     pub(super) images: BTreeMap<String, Image>,
     pub(super) switches: BTreeSet<String>,
+    /// The machine's search path as it is stored.
+    pub(super) search_path: String,
 }
 
 /// A Windows service.
@@ -111,7 +117,10 @@ impl Machine {
                 "/var/lib/docker",
                 "/var/log",
             ],
-            Os::Windows => &[r"C:\Program Files\Docker", r"C:\ProgramData\docker", r"C:\Windows\System32"],
+            Os::Windows if spec.docker => {
+                &[r"C:\Program Files\Docker", r"C:\ProgramData\docker", r"C:\Windows\System32"]
+            }
+            Os::Windows => &[r"C:\Program Files", r"C:\ProgramData", r"C:\Windows\System32"],
         };
         let files = Files::new(spec.os, folders);
         let mut machine = Self {
@@ -299,10 +308,23 @@ impl Machine {
     /// What the cluster sees of this host.
     pub(super) fn report(&self) -> HostReport {
         let processes = self.processes();
-        let healthy: Vec<_> =
-            processes.into_iter().filter(|process| process.missing_file(&self.files).is_none()).collect();
+        let healthy: Vec<_> = processes
+            .into_iter()
+            .filter(|process| process.missing_file(&self.files).is_none() && !self.crashes(process.name()))
+            .collect();
         let has_data = self.etcd_data.as_ref().is_some_and(|data| self.files.exists(&data.join("member")));
         HostReport::new(&self.spec, has_data, &healthy)
+    }
+
+    /// Whether a program ends right after each start.
+    pub(super) fn crashes(&self, program: &str) -> bool {
+        self.faults.crashing.iter().any(|name| name == program)
+    }
+
+    /// How a service stands whose program crashes: a while ago, again.
+    pub(super) fn crashed(&self, name: &str, state: ServiceState) -> ServiceStatus {
+        let last_exit = LastExit { code: Some(1), signal: None, at_ms: Some(self.now_ms() - 5000) };
+        ServiceStatus { name: name.to_owned(), state, restarts: Some(7), last_exit: Some(last_exit) }
     }
 
     pub(super) fn docker(&self, version: &str, cgroup_driver: &str) -> Option<Docker> {
@@ -341,6 +363,7 @@ impl Machine {
             listeners: system.chain(ours).chain(taken).collect(),
             owned: Vec::new(),
             cluster: None,
+            services: Vec::new(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use k8swin_protocol::facts::{Adapter, RouteEntry};
+use k8swin_protocol::facts::{Adapter, RouteEntry, ServiceStatus};
 use k8swin_protocol::resource::{FeatureName, FirewallRule, PauseImage, TransparentNetwork};
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
@@ -211,6 +211,13 @@ impl Platform for SimulatedPlatform {
     /// What Windows keeps of the change is no part of the simulation.
     fn forget_change(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    fn service_status(&mut self, name: &str) -> Result<ServiceStatus> {
+        Ok(self.read(|machine| match machine.os() {
+            Os::Linux => linux::service_status(machine, name),
+            Os::Windows => windows::service_status(machine, name),
+        }))
     }
 
     fn reboot(&mut self, reason: &str) -> Result<()> {
@@ -444,6 +451,17 @@ impl WindowsPlatform for SimulatedPlatform {
     fn remove_image(&mut self, tag: &str) -> Result<()> {
         self.mutate(format!("remove the image {tag}"), |machine| {
             machine.windows.images.remove(tag);
+            Ok(())
+        })
+    }
+
+    fn search_path(&mut self) -> Result<String> {
+        Ok(self.read(|machine| machine.windows.search_path.clone()))
+    }
+
+    fn set_search_path(&mut self, folders: &str) -> Result<()> {
+        self.mutate("set the search path".into(), |machine| {
+            folders.clone_into(&mut machine.windows.search_path);
             Ok(())
         })
     }

@@ -19,6 +19,8 @@ pub struct HostSpec {
     pub pod_adapter: AdapterSelector,
     /// Windows: whether the Hyper-V role is there.
     pub hyper_v: bool,
+    /// Windows: whether somebody has installed Docker, and the feature Containers with it.
+    pub docker: bool,
 }
 
 impl HostSpec {
@@ -26,13 +28,13 @@ impl HostSpec {
     #[must_use]
     pub fn linux(name: impl Into<String>, node_address: Ipv4Addr) -> Self {
         let pod_adapter = AdapterSelector::Name("eth1".into());
-        Self { name: name.into(), os: Os::Linux, node_address, pod_adapter, hyper_v: false }
+        Self { name: name.into(), os: Os::Linux, node_address, pod_adapter, hyper_v: false, docker: true }
     }
 
     /// A Windows Server 2016 host with Docker 17.06.
     #[must_use]
     pub fn windows(name: impl Into<String>, node_address: Ipv4Addr, pod_adapter: AdapterSelector) -> Self {
-        Self { name: name.into(), os: Os::Windows, node_address, pod_adapter, hyper_v: false }
+        Self { name: name.into(), os: Os::Windows, node_address, pod_adapter, hyper_v: false, docker: true }
     }
 }
 
@@ -66,6 +68,8 @@ pub struct Faults {
     pub swap: bool,
     /// There is no Docker.
     pub no_docker: bool,
+    /// These programs (`kubelet`) end right after each start, and are started again.
+    pub crashing: Vec<String>,
     /// Windows' display language.
     pub ui_language: Option<String>,
     /// Ports that something else holds.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use k8swin_protocol::facts::WindowsFacts;
+use k8swin_protocol::HostPath;
+use k8swin_protocol::facts::{Docker, ServiceState, ServiceStatus, WindowsFacts};
 use k8swin_protocol::resource::{FeatureName, PauseImage, ServiceProgram, TransparentNetwork};
 
 use super::machine::{Machine, Nic, Service, StoredRoute, boot_order, net};
@@ -25,6 +26,46 @@ pub(super) fn install(machine: &mut Machine) {
         of_network: None,
     });
     machine.nics.push(machine.pod_nic());
+    machine.windows.search_path = r"%SystemRoot%\system32;%SystemRoot%;%SystemRoot%\System32\Wbem".into();
+    if machine.spec.docker {
+        machine.windows.search_path.push_str(r";C:\Program Files\Docker");
+        machine.windows.containers_installed = true;
+        add_nat_network(machine);
+    }
+    machine.routes.push(StoredRoute {
+        destination: net([0, 0, 0, 0].into(), 0),
+        via: machine.router(),
+        adapter: "Ethernet".into(),
+        persistent: true,
+    });
+    let mut system = vec![
+        ("Dhcp", "DHCP Client", &[][..]),
+        ("Tcpip", "TCP/IP Protocol Driver", &[]),
+        ("WinRM", "Windows Remote Management (WS-Management)", &["Tcpip"]),
+        ("iphlpsvc", "IP Helper", &["Tcpip"]),
+    ];
+    if machine.spec.docker {
+        system.extend([("docker", "Docker Engine", &["hns"][..]), HNS]);
+    }
+    for (name, display_name, depends_on) in system {
+        add_system_service(machine, name, display_name, depends_on, StartMode::Automatic);
+    }
+    if machine.spec.hyper_v {
+        add_system_service(machine, "vmms", "Hyper-V Virtual Machine Management", &[], StartMode::Automatic);
+    }
+}
+
+/// The service that comes with the feature Containers.
+const HNS: (&str, &str, &[&str]) = ("hns", "Host Network Service", &[]);
+
+/// Docker's service.
+const DOCKER: &str = "docker";
+
+/// What Docker makes when it first starts, and what stays when it is removed.
+fn add_nat_network(machine: &mut Machine) {
+    if machine.networks.contains_key("nat") {
+        return;
+    }
     let nat = net([172, 25, 0, 1].into(), 20);
     machine.nics.push(Nic {
         name: "vEthernet (HNS Internal NIC)".into(),
@@ -41,26 +82,6 @@ pub(super) fn install(machine: &mut Machine) {
         adapter: None,
     };
     machine.networks.insert("nat".into(), network);
-    machine.routes.push(StoredRoute {
-        destination: net([0, 0, 0, 0].into(), 0),
-        via: machine.router(),
-        adapter: "Ethernet".into(),
-        persistent: true,
-    });
-    let system = [
-        ("Dhcp", "DHCP Client", &[][..]),
-        ("Tcpip", "TCP/IP Protocol Driver", &[]),
-        ("WinRM", "Windows Remote Management (WS-Management)", &["Tcpip"]),
-        ("docker", "Docker Engine", &["hns"]),
-        ("hns", "Host Network Service", &[]),
-        ("iphlpsvc", "IP Helper", &["Tcpip"]),
-    ];
-    for (name, display_name, depends_on) in system {
-        add_system_service(machine, name, display_name, depends_on, StartMode::Automatic);
-    }
-    if machine.spec.hyper_v {
-        add_system_service(machine, "vmms", "Hyper-V Virtual Machine Management", &[], StartMode::Automatic);
-    }
 }
 
 fn add_system_service(machine: &mut Machine, name: &str, display_name: &str, depends_on: &[&str], start: StartMode) {
@@ -75,13 +96,14 @@ fn add_system_service(machine: &mut Machine, name: &str, display_name: &str, dep
 }
 
 pub(super) fn facts(machine: &Machine) -> WindowsFacts {
-    let mut features = vec![FeatureName::Containers];
-    if machine.windows.routing_installed {
-        features.push(FeatureName::Routing);
-    }
+    let installed = [FeatureName::Containers, FeatureName::Routing].into_iter();
+    let features = installed.filter(|name| feature(machine, *name) == FeatureState::Installed).collect();
     let mut pending = Vec::new();
     if machine.faults.pending_reboot {
         pending.push("Component Based Servicing".to_owned());
+    }
+    if machine.windows.containers_after_reboot {
+        pending.push("the feature Containers was installed".to_owned());
     }
     if machine.windows.routing_after_reboot {
         pending.push("the feature Routing was installed".to_owned());
@@ -98,7 +120,7 @@ pub(super) fn facts(machine: &Machine) -> WindowsFacts {
         installation_type: "Server".into(),
         ui_language: machine.faults.ui_language.clone().unwrap_or_else(|| "en-US".into()),
         pending_reboot: pending,
-        docker: machine.docker("17.06.2-ee-16", ""),
+        docker: docker_facts(machine),
         features,
         hyper_v: machine.spec.hyper_v,
         rras_running: is_running(machine, REMOTE_ACCESS),
@@ -109,17 +131,60 @@ pub(super) fn facts(machine: &Machine) -> WindowsFacts {
 
 pub(super) fn feature(machine: &Machine, name: FeatureName) -> FeatureState {
     match name {
-        FeatureName::Containers => FeatureState::Installed,
+        FeatureName::Containers if machine.windows.containers_installed => FeatureState::Installed,
+        FeatureName::Containers if machine.windows.containers_after_reboot => FeatureState::AfterReboot,
         FeatureName::Routing if machine.windows.routing_installed => FeatureState::Installed,
         FeatureName::Routing if machine.windows.routing_after_reboot => FeatureState::AfterReboot,
-        FeatureName::Routing => FeatureState::Absent,
+        FeatureName::Containers | FeatureName::Routing => FeatureState::Absent,
     }
 }
 
 pub(super) fn install_feature(machine: &mut Machine, name: FeatureName) {
-    if name == FeatureName::Routing {
-        machine.windows.routing_after_reboot = true;
+    match name {
+        FeatureName::Containers => machine.windows.containers_after_reboot = true,
+        FeatureName::Routing => machine.windows.routing_after_reboot = true,
     }
+}
+
+/// Docker, where its service is registered. A simulated engine says its version in the first line of its file:
+/// `#!simulated dockerd 17.06.2-ee-16`.
+fn docker_facts(machine: &Machine) -> Option<Docker> {
+    let service = machine.windows.services.get(DOCKER)?;
+    let version = match program_of(&service.definition) {
+        None => "17.06.2-ee-16".to_owned(),
+        Some(program) => {
+            let text = HostPath::new(program).ok().and_then(|program| machine.files.text(&program)).unwrap_or_default();
+            let first = text.lines().next().unwrap_or_default();
+            first.strip_prefix("#!simulated dockerd ").unwrap_or_default().to_owned()
+        }
+    };
+    let docker = machine.docker(&version, "")?;
+    Some(Docker { running: service.running, ..docker })
+}
+
+/// The program of a service that is one itself: what stands in quotes at the begin of its command line.
+fn program_of(definition: &ServiceDefinition) -> Option<&str> {
+    match &definition.image {
+        ServiceImage::Other { command_line } => Some(command_line.strip_prefix('"')?.split_once('"')?.0),
+        ServiceImage::Agent { .. } => None,
+    }
+}
+
+/// How a service stands: the Service Control Manager takes a program of our service host that crashes for running.
+pub(super) fn service_status(machine: &Machine, name: &str) -> ServiceStatus {
+    let found = machine.windows.services.get(name);
+    let process = found.and_then(|service| process(&service.definition, service.start));
+    let supervised = process.as_ref().is_some_and(|process| !process.is_network_service());
+    let state = match found {
+        None => ServiceState::Absent,
+        Some(service) if service.running => ServiceState::Running,
+        Some(_) => ServiceState::Stopped,
+    };
+    if process.is_some_and(|process| machine.crashes(process.name())) {
+        let again = if state == ServiceState::Running { ServiceState::StartingAgain } else { state };
+        return machine.crashed(name, again);
+    }
+    ServiceStatus { name: name.to_owned(), state, restarts: supervised.then_some(0), last_exit: None }
 }
 
 /// Whether an adapter forwards: it was switched on, or Routing and Remote Access switches all on (facts E).
@@ -345,12 +410,32 @@ pub(super) fn start_service(machine: &mut Machine, name: &str) -> Result<Vec<(St
     }
     let start = machine.next_start();
     let mut fails = None;
+    if let Some(program) = program_of(&definition)
+        && !machine.files.is_file(program)
+    {
+        return Err(PlatformError::new(attempted, "The system cannot find the file specified. (2)"));
+    }
+    if name == DOCKER {
+        let hns = is_running(machine, HNS.0);
+        if !hns {
+            return Err(PlatformError::new(attempted, "it stopped at once: HNS failed: the feature Containers is not installed"));
+        }
+        add_nat_network(machine);
+        if let Ok(data) = HostPath::new(r"C:\ProgramData\docker") {
+            machine.files.ensure_folder(&data);
+        }
+    }
     if let ServiceImage::Agent { agent, .. } = &definition.image {
         if !machine.files.is_file(agent.as_str()) {
             return Err(PlatformError::new(attempted, "The system cannot find the file specified. (2)"));
         }
         if let Some(process) = process(&definition, start) {
-            fails = process.missing_file(&machine.files);
+            fails = process.missing_file(&machine.files).map(|path| {
+                format!("open {path}: The system cannot find the file specified.")
+            });
+            if fails.is_none() && machine.crashes(process.name()) {
+                fails = Some("panic: this program crashes on this simulated host".into());
+            }
             log(machine, name, &definition, fails.as_deref());
             if fails.is_none() {
                 machine.started(&process);
@@ -365,11 +450,11 @@ pub(super) fn start_service(machine: &mut Machine, name: &str) -> Result<Vec<(St
 }
 
 /// The service host writes what its program says into a log.
-fn log(machine: &mut Machine, name: &str, definition: &ServiceDefinition, missing: Option<&str>) {
+fn log(machine: &mut Machine, name: &str, definition: &ServiceDefinition, failure: Option<&str>) {
     let ServiceImage::Agent { run: ServiceProgram::Supervised(program), .. } = &definition.image else { return };
-    let text = match missing {
+    let text = match failure {
         None => format!("{name} started\n"),
-        Some(path) => format!("{name}: open {path}: The system cannot find the file specified.\n"),
+        Some(failure) => format!("{name}: {failure}\n"),
     };
     machine.files.ensure_folder(&program.log_directory);
     let permissions = Permissions::of(machine.os(), k8swin_protocol::resource::Protection::Public, FileKind::File);
@@ -383,6 +468,8 @@ fn process(definition: &ServiceDefinition, start: u64) -> Option<Process> {
         ServiceProgram::Supervised(program) => {
             Process { program: program.program.to_string(), arguments: program.arguments.clone(), start }
         }
+        // It is never hosted.
+        ServiceProgram::Native { .. } => return None,
         ServiceProgram::NetworkReconciler => {
             Process { program: agent.to_string(), arguments: vec!["network".into()], start }
         }
@@ -397,6 +484,11 @@ pub(super) fn processes(machine: &Machine) -> Vec<Process> {
 /// What a boot leaves of the last one, and the services that it starts, in order. HNS makes the host adapters of its
 /// networks anew, without what was set on them (facts E, G).
 pub(super) fn boot(machine: &mut Machine) -> Vec<String> {
+    if std::mem::take(&mut machine.windows.containers_after_reboot) {
+        machine.windows.containers_installed = true;
+        let (name, display_name, depends_on) = HNS;
+        add_system_service(machine, name, display_name, depends_on, StartMode::Automatic);
+    }
     if std::mem::take(&mut machine.windows.routing_after_reboot) {
         machine.windows.routing_installed = true;
         add_system_service(machine, REMOTE_ACCESS, "Routing and Remote Access", &["Tcpip"], StartMode::Disabled);

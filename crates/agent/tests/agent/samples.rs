@@ -179,6 +179,9 @@ fn windows_samples() -> Vec<Sample> {
                 service("kube-proxy", &["kubelet"]),
             ],
         ),
+        sample("search path", windows, vec![search_path(r"C:\Program Files\Ours")]),
+        sample("search path that was there", windows, vec![search_path(r"c:\program files\docker\")]),
+        sample("service that is one itself", with_windows_programs, vec![native_service()]),
         sample("service that was there", with_foreign_service, vec![log_folder(), service("kubelet", &["docker"])]),
     ]
 }
@@ -378,6 +381,23 @@ fn service(name: &str, depends_on: &[&str]) -> WindowsResource {
             log_directory: path(r"C:\k8swin\log"),
         }),
         depends_on: depends_on.iter().map(|name| (*name).to_owned()).collect(),
+        inputs: Sha256::of(b"1"),
+    })
+}
+
+fn search_path(folder: &str) -> WindowsResource {
+    WindowsResource::SearchPath(SearchPath { folder: path(folder) })
+}
+
+fn native_service() -> WindowsResource {
+    WindowsResource::Service(WindowsService {
+        name: "native".into(),
+        display_name: "A service itself".into(),
+        run: ServiceProgram::Native {
+            program: path(r"C:\k8swin\bin\kubelet.exe"),
+            arguments: vec!["--run-service".into()],
+        },
+        depends_on: Vec::new(),
         inputs: Sha256::of(b"1"),
     })
 }

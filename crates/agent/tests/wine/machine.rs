@@ -149,6 +149,22 @@ impl Machine {
         machine
     }
 
+    /// Builds a program out of a source beside these tests; `to` is below `C:\\k8swin`.
+    pub(crate) fn compile(&self, source: &str, to: &str, arguments: &[&str]) {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wine").join(source);
+        let status = Command::new(COMPILER).arg("-o").arg(self.path(to)).arg(&source).args(arguments).status();
+        assert!(status.unwrap().success(), "{} does not compile", source.display());
+    }
+
+    /// Kind and text of the machine's search path, as the registry has it.
+    pub(crate) fn search_path(&self) -> (String, String) {
+        let key = r"HKLM\SYSTEM\CurrentControlSet\Control\Session Manager\Environment";
+        let text = self.run_windows(&["reg", "query", key, "/v", "PATH"]);
+        let line = text.lines().find(|line| line.trim().to_lowercase().starts_with("path")).unwrap_or_default();
+        let mut words = line.trim().splitn(3, "    ").skip(1).map(|word| word.trim().to_owned());
+        (words.next().unwrap_or_default(), words.next().unwrap_or_default())
+    }
+
     fn prefix(&self) -> PathBuf {
         self.folder.path().join("prefix")
     }

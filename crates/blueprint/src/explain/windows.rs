@@ -48,6 +48,11 @@ pub(super) fn commands(resource: &WindowsResource) -> Vec<String> {
         WindowsResource::PauseImage(image) => {
             vec![format!("# Dockerfile: FROM {}", image.base), format!("docker build -t {} .", image.tag)]
         }
+        WindowsResource::SearchPath(search) => vec![format!(
+            "[Environment]::SetEnvironmentVariable('Path', [Environment]::GetEnvironmentVariable('Path', 'Machine') + \
+             ';{}', 'Machine')",
+            search.folder
+        )],
         WindowsResource::Service(service) => run(service),
     }
 }
@@ -127,6 +132,16 @@ fn run(service: &WindowsService) -> Vec<String> {
             let variables = run.environment.iter().map(|(name, value)| format!("$env:{name} = {}", quote(value)));
             variables.chain([command_line(run)]).collect()
         }
+        ServiceProgram::Native { program, arguments } => vec![
+            format!(
+                "New-Service -Name {} -DisplayName {} -StartupType Automatic -BinaryPathName '{} {}'",
+                service.name,
+                quote(&service.display_name),
+                quote(program.as_str()),
+                arguments.join(" ")
+            ),
+            format!("Start-Service {}", service.name),
+        ],
     }
 }
 

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8swin_inventory::cluster::KubernetesMinor;
 use k8swin_inventory::{Cluster, Host};
-use k8swin_protocol::Os;
 use k8swin_protocol::resource::Blob;
+use k8swin_protocol::{Os, Sha256};
 
 pub use flags::{Flag, Flags};
 
@@ -27,6 +27,8 @@ pub struct Release {
     pub programs: BTreeMap<(Os, Program), Blob>,
     /// The agent for each operating system.
     pub agents: BTreeMap<Os, Blob>,
+    /// The files of each zip of Docker: by the zip's digest, and by their path below its one folder, with forward slashes.
+    pub docker: BTreeMap<Sha256, BTreeMap<String, Blob>>,
 }
 
 /// A program of the cluster.

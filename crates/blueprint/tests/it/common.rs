@@ -53,6 +53,7 @@ pub(crate) fn release() -> Release {
             .map(|(os, program)| ((os, program), blob(&format!("{os} {}", program.file_name(os)))))
             .collect(),
         agents: systems.map(|os| (os, blob(&format!("{os} agent")))).into(),
+        docker: BTreeMap::new(),
     }
 }
 
@@ -145,6 +146,7 @@ fn common(host: &Host, adapters: Vec<Adapter>) -> CommonFacts {
         listeners: Vec::new(),
         owned: Vec::new(),
         cluster: None,
+        services: Vec::new(),
     }
 }
 

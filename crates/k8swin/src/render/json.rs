@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use camino::Utf8Path;
 use k8swin_orchestrator::report::{Finding, HostStatus, HostSummary, NodeStatus, PlanReport, Severity, Summary};
+use k8swin_protocol::facts::ServiceStatus;
 use k8swin_protocol::resource::{Effect, Phase};
 use k8swin_protocol::wire;
 use serde::Serialize;
@@ -93,6 +94,7 @@ struct Status<'a> {
     in_sync: usize,
     drifted: usize,
     node: Option<&'a NodeStatus>,
+    services: &'a [ServiceStatus],
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Error<'a>>,
 }
@@ -234,7 +236,7 @@ fn plan<'a>(command: &'a str, result: &'static str, plan: &'a PlanReport, explai
 
 fn status(host: &HostStatus) -> Status<'_> {
     let error = host.error.as_ref().map(of_host);
-    Status { in_sync: host.in_sync, drifted: host.drifted, node: host.node.as_ref(), error }
+    Status { in_sync: host.in_sync, drifted: host.drifted, node: host.node.as_ref(), services: &host.services, error }
 }
 
 fn of_host(failure: &wire::Failure) -> Error<'_> {

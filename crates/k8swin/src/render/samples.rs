@@ -7,6 +7,7 @@ use k8swin_orchestrator::event::{Difference, Event, Stage};
 use k8swin_orchestrator::report::{
     Finding, HostPlan, HostStatus, HostSummary, NodeStatus, PlanReport, Severity, Summary,
 };
+use k8swin_protocol::facts::{LastExit, ServiceState, ServiceStatus};
 use k8swin_protocol::resource::{Effect, Phase, ResourceId};
 use k8swin_protocol::wire::Failure;
 
@@ -103,6 +104,12 @@ pub(crate) fn plan() -> PlanReport {
     }
 }
 
+fn service(name: &str, state: ServiceState, restarts: Option<u32>, code: Option<i32>) -> ServiceStatus {
+    let last_exit =
+        code.map(|code| LastExit { code: Some(code), signal: None, at_ms: Some(1_479_895_200_000) });
+    ServiceStatus { name: name.into(), state, restarts, last_exit }
+}
+
 pub(crate) fn status() -> Vec<HostStatus> {
     vec![
         HostStatus {
@@ -110,6 +117,7 @@ pub(crate) fn status() -> Vec<HostStatus> {
             in_sync: 31,
             drifted: 0,
             node: Some(node("lin01", Os::Linux, 215)),
+            services: vec![service("etcd", ServiceState::Running, None, None), service("kubelet", ServiceState::Running, Some(2), None)],
             error: None,
         },
         HostStatus {
@@ -117,9 +125,20 @@ pub(crate) fn status() -> Vec<HostStatus> {
             in_sync: 20,
             drifted: 6,
             node: Some(node("win01", Os::Windows, 216)),
+            services: vec![
+                service("kubelet", ServiceState::StartingAgain, Some(7), Some(-1_073_741_819)),
+                service("kube-proxy", ServiceState::Running, Some(1), Some(255)),
+            ],
             error: None,
         },
-        HostStatus { host: "win02".into(), in_sync: 0, drifted: 0, node: None, error: Some(failure()) },
+        HostStatus {
+            host: "win02".into(),
+            in_sync: 0,
+            drifted: 0,
+            node: None,
+            services: Vec::new(),
+            error: Some(failure()),
+        },
     ]
 }
 

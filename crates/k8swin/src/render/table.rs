@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use k8swin_orchestrator::report::{Finding, HostPlan, HostStatus, NodeStatus, PlanReport, Severity, Summary};
+use k8swin_protocol::facts::{ServiceState, ServiceStatus};
 use k8swin_protocol::resource::{Effect, Phase};
 use k8swin_protocol::wire::Failure;
 
@@ -211,9 +212,31 @@ fn status(hosts: &[HostStatus], palette: Palette) -> String {
         row
     });
     let mut text = table(&columns, rows.collect(), palette);
+    let services = hosts.iter().flat_map(|host| host.services.iter().map(|service| service_row(host, service, palette)));
+    let services: Vec<_> = services.collect();
+    if !services.is_empty() {
+        text.push('\n');
+        text.push_str(&table(&["HOST", "SERVICE", "STATE", "RESTARTS", "LAST EXIT"], services, palette));
+    }
     let failures = hosts.iter().filter_map(|host| Some((host.host.as_str(), host.error.as_ref()?)));
     write_failures(&mut text, failures, palette);
     text
+}
+
+fn service_row(host: &HostStatus, service: &ServiceStatus, palette: Palette) -> Vec<Cell> {
+    let state = service.state.to_string();
+    let state = match service.state {
+        ServiceState::Running => Cell::green(&state, palette),
+        ServiceState::StartingAgain => Cell::yellow(&state, palette),
+        ServiceState::Stopped | ServiceState::Failed | ServiceState::Absent => Cell::red(&state, palette),
+    };
+    vec![
+        Cell::plain(host.host.as_str()),
+        Cell::plain(service.name.as_str()),
+        state,
+        Cell::plain(service.restarts.map_or_else(|| "-".to_owned(), |restarts| restarts.to_string())),
+        Cell::plain(service.last_exit.map_or_else(|| "-".to_owned(), |exit| exit.to_string())),
+    ]
 }
 
 fn write_failures<'a>(text: &mut String, failures: impl Iterator<Item = (&'a str, &'a Failure)>, palette: Palette) {

@@ -141,6 +141,7 @@ fn common(hostname: &str, adapters: Vec<Adapter>) -> CommonFacts {
         listeners: vec![listener(22, "sshd")],
         owned: Vec::new(),
         cluster: None,
+        services: Vec::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Prerequisites of a Windows host.
 
+use k8swin_blueprint::{DockerDecision, docker_decision};
 use k8swin_inventory::Cluster;
 use k8swin_inventory::cluster::{AdapterSelector, ForwardingMode, Host, KubernetesMinor, WindowsHost};
 use k8swin_protocol::facts::{Adapter, WindowsFacts};
@@ -12,6 +13,10 @@ use crate::docker_version::DockerVersion;
 const MINIMUM_BUILD: u32 = 14393;
 /// The first Docker that Kubernetes 1.5's Windows nodes work with (facts A.2 #4).
 const MINIMUM_DOCKER: &str = "1.12.2-cs2-ws-beta";
+/// How Docker comes to a host (facts D.2).
+const INSTALL: &str = "let `up` install it: name a zip of Docker for Windows in the inventory, for this host or in \
+                       [defaults.windows]: `docker = { zip = \"…\", sha256 = \"…\", version = \"…\" }` (Microsoft's \
+                       DockerMsftProvider was shut down in 2023)";
 
 pub(super) fn check(
     cluster: &Cluster,
@@ -59,7 +64,7 @@ pub(super) fn check(
         );
     }
 
-    docker(cluster, facts, report);
+    docker(cluster, windows, facts, report);
     if facts.features.contains(&FeatureName::Containers) {
         report.ok("feature-containers", "installed");
     } else {
@@ -105,16 +110,55 @@ fn language(cluster: &Cluster, facts: &WindowsFacts, report: &mut Report<'_>) {
     }
 }
 
-fn docker(cluster: &Cluster, facts: &WindowsFacts, report: &mut Report<'_>) {
-    const INSTALL: &str = "unpack a Docker zip to C:\\Program Files\\Docker, then `dockerd --register-service` and \
-                           `Start-Service docker` (Microsoft's DockerMsftProvider was shut down in 2023)";
-    let Some(docker) = &facts.docker else {
-        report.error("docker-version", "Docker is not installed", INSTALL);
-        return;
-    };
-    let (Some(version), Some(minimum)) = (DockerVersion::parse(&docker.version), DockerVersion::parse(MINIMUM_DOCKER))
-    else {
-        report.warning("docker-version", format!("`{}` is not a version we know to read", docker.version), INSTALL);
+fn docker(cluster: &Cluster, windows: &WindowsHost, facts: &WindowsFacts, report: &mut Report<'_>) {
+    match docker_decision(windows, facts) {
+        DockerDecision::Install(zip) => {
+            docker_version(cluster, &zip.version, report);
+            match &facts.docker {
+                None => report.ok("docker-install", format!("`up` installs Docker {} from the inventory's zip", zip.version)),
+                Some(_) => report.ok("docker-install", "installed by k8swin"),
+            }
+            match &facts.docker {
+                Some(docker) if !docker.running => {
+                    report.warning("docker-service", "the service `docker` does not run", "`up` starts it");
+                }
+                Some(_) => report.ok("docker-service", "runs"),
+                None => report.ok("docker-service", "`up` makes and starts it"),
+            }
+        }
+        DockerDecision::Keep { found, unused } => {
+            docker_version(cluster, &found.version, report);
+            match unused {
+                None => report.ok("docker-install", "there already"),
+                Some(zip) => report.warning(
+                    "docker-install",
+                    format!(
+                        "Docker {} is there and k8swin did not install it: it is kept, and the inventory's Docker {} is \
+                         not installed",
+                        found.version, zip.version
+                    ),
+                    "fine if it fits; to have `up` install the zip, remove that Docker first (`dockerd \
+                     --unregister-service`); else remove `docker` for this host from the inventory",
+                ),
+            }
+            if found.running {
+                report.ok("docker-service", "runs");
+            } else {
+                report.error("docker-service", "the service `docker` does not run", "`Start-Service docker`");
+            }
+        }
+        DockerDecision::NoLongerNamed => report.error(
+            "docker-install",
+            "k8swin installed the Docker of this host, and the inventory no longer names its zip: `up` would remove it",
+            "name the zip again as `docker` of this host, or install Docker by another way after a `reset`",
+        ),
+        DockerDecision::Missing => report.error("docker-version", "Docker is not installed", INSTALL),
+    }
+}
+
+fn docker_version(cluster: &Cluster, found: &str, report: &mut Report<'_>) {
+    let (Some(version), Some(minimum)) = (DockerVersion::parse(found), DockerVersion::parse(MINIMUM_DOCKER)) else {
+        report.warning("docker-version", format!("`{found}` is not a version we know to read"), INSTALL);
         return;
     };
     let too_new = cluster.kubernetes.minor == KubernetesMinor::V1_5 && version.major_minor() > (20, 10);
@@ -128,11 +172,6 @@ fn docker(cluster: &Cluster, facts: &WindowsFacts, report: &mut Report<'_>) {
         );
     } else {
         report.ok("docker-version", format!("Docker {version}"));
-    }
-    if docker.running {
-        report.ok("docker-service", "runs");
-    } else {
-        report.error("docker-service", "the service `docker` does not run", "`Start-Service docker`");
     }
 }
 

@@ -201,6 +201,7 @@ fn host(port: u16, transport: WinRmTransport, password: &str) -> Host {
             pod_adapter: AdapterSelector::Name("Ethernet 2".into()),
             forwarding: ForwardingMode::PerAdapter,
             pause_base_image: "microsoft/windowsservercore".into(),
+            docker: None,
         }),
     }
 }

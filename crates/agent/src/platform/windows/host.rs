@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use k8swin_protocol::facts::{Adapter, CommonFacts, RouteEntry, WindowsFacts};
+use k8swin_protocol::facts::{Adapter, CommonFacts, RouteEntry, ServiceStatus, WindowsFacts};
 use k8swin_protocol::resource::{FeatureName, FirewallRule, PauseImage, TransparentNetwork};
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
@@ -13,7 +13,8 @@ use super::super::{
 };
 use super::super::{files as contents, host_lock};
 use super::{
-    change, docker, features, files, firewall, network, network_settings, remote_access, services, switch, system,
+    change, docker, features, files, firewall, network, network_settings, remote_access, search_path, services, switch,
+    system,
 };
 use crate::ledger;
 
@@ -58,6 +59,7 @@ impl Platform for WindowsHost {
             listeners: network::listeners()?,
             owned: Vec::new(),
             cluster: None,
+            services: Vec::new(),
         };
         Ok(Facts::Windows(WindowsFacts {
             common,
@@ -171,6 +173,10 @@ impl Platform for WindowsHost {
         change::forget()
     }
 
+    fn service_status(&mut self, name: &str) -> Result<ServiceStatus> {
+        services::status(name)
+    }
+
     fn reboot(&mut self, reason: &str) -> Result<()> {
         system::restart(reason)
     }
@@ -264,6 +270,14 @@ impl WindowsPlatform for WindowsHost {
 
     fn remove_image(&mut self, tag: &str) -> Result<()> {
         docker::remove_image(tag)
+    }
+
+    fn search_path(&mut self) -> Result<String> {
+        search_path::read()
+    }
+
+    fn set_search_path(&mut self, folders: &str) -> Result<()> {
+        search_path::write(folders)
     }
 
     fn service(&mut self, name: &str) -> Result<Option<InstalledService>> {

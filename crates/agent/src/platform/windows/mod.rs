@@ -36,6 +36,8 @@ mod remote_access;
 mod router_type;
 mod sddl;
 #[cfg(windows)]
+mod search_path;
+#[cfg(windows)]
 pub(crate) mod services;
 mod smbios;
 #[cfg(windows)]

@@ -9,16 +9,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use k8swin_protocol::HostPath;
+use k8swin_protocol::facts::{LastExit, ServiceState, ServiceStatus};
 use k8swin_protocol::resource::ServiceProgram;
+use serde::{Deserialize, Serialize};
 use windows_registry::{Key, LOCAL_MACHINE};
 use windows_service::service::{
     Service, ServiceAccess, ServiceAction, ServiceActionType, ServiceDependency, ServiceErrorControl, ServiceExitCode,
-    ServiceFailureActions, ServiceFailureResetPeriod, ServiceInfo, ServiceStartType, ServiceState, ServiceStatus,
-    ServiceType,
+    ServiceFailureActions, ServiceFailureResetPeriod, ServiceInfo, ServiceStartType, ServiceState as ManagerState,
+    ServiceStatus as ManagerStatus, ServiceType,
 };
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 use windows_sys::Win32::Foundation::{
-    ERROR_MORE_DATA, ERROR_SERVICE_ALREADY_RUNNING, ERROR_SERVICE_DOES_NOT_EXIST, ERROR_SERVICE_NOT_ACTIVE,
+    ERROR_MORE_DATA, ERROR_SERVICE_ALREADY_RUNNING, ERROR_SERVICE_DOES_NOT_EXIST, ERROR_SERVICE_NEVER_STARTED,
+    ERROR_SERVICE_NOT_ACTIVE,
 };
 use windows_sys::Win32::System::Services::{
     ChangeServiceConfigW, ENUM_SERVICE_STATUSW, EnumDependentServicesW, SERVICE_ACTIVE, SERVICE_ENUMERATE_DEPENDENTS,
@@ -103,14 +106,70 @@ pub(crate) fn program(name: &str) -> Option<ServiceProgram> {
     serde_json::from_str(&text).ok()
 }
 
+/// How the program of a service last ended, as our service host notes it.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct NotedExit {
+    /// Its exit code; none where it did not even start.
+    pub(crate) code: Option<i32>,
+    /// When, in milliseconds since 1970 (UTC).
+    pub(crate) at_ms: i64,
+    /// How long it had run.
+    pub(crate) ran_ms: u64,
+    /// How often it has ended since the service was started.
+    pub(crate) ends: u32,
+    /// Whether it has ended and not been started again yet.
+    pub(crate) starts_again: bool,
+}
+
+/// How the program of a service last ended, if it ever has.
+pub(crate) fn noted_exit(name: &str) -> Option<NotedExit> {
+    let text = LOCAL_MACHINE.open(parameters_path(name)).and_then(|key| key.get_string(LAST_EXIT)).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// How a service stands: what the Service Control Manager says, and what our service host has noted.
+pub(super) fn status(name: &str) -> Result<ServiceStatus> {
+    let attempted = format!("look at the service {name}");
+    let absent = ServiceStatus { name: name.to_owned(), state: ServiceState::Absent, restarts: None, last_exit: None };
+    let Some(service) = open(&attempted, name, ServiceAccess::QUERY_STATUS)? else { return Ok(absent) };
+    let status = service.query_status().map_err(refused(attempted))?;
+    let runs = !matches!(status.current_state, ManagerState::Stopped | ManagerState::StopPending);
+    let code = match status.exit_code {
+        ServiceExitCode::Win32(code) | ServiceExitCode::ServiceSpecific(code) => code.cast_signed(),
+    };
+    let noted = noted_exit(name);
+    let last_exit = match noted {
+        Some(noted) => Some(LastExit { code: noted.code, signal: None, at_ms: Some(noted.at_ms) }),
+        // Services that our host does not run leave a code, and no time.
+        None if !runs && code != 0 && code.cast_unsigned() != ERROR_SERVICE_NEVER_STARTED => {
+            Some(LastExit { code: Some(code), signal: None, at_ms: None })
+        }
+        None => None,
+    };
+    Ok(ServiceStatus {
+        state: match runs {
+            true if noted.is_some_and(|noted| noted.starts_again) => ServiceState::StartingAgain,
+            true => ServiceState::Running,
+            false if code != 0 && code.cast_unsigned() != ERROR_SERVICE_NEVER_STARTED => ServiceState::Failed,
+            false => ServiceState::Stopped,
+        },
+        restarts: matches!(program(name), Some(ServiceProgram::Supervised(_)))
+            .then(|| noted.map_or(0, |noted| noted.ends)),
+        last_exit,
+        ..absent
+    })
+}
+
 /// Notes how the program of a service ended, beside its definition: it goes with the service.
 ///
 /// # Errors
 /// When the registry refuses it.
-pub(crate) fn note_exit(name: &str, exit: &str) -> Result<()> {
+pub(crate) fn note_exit(name: &str, exit: &NotedExit) -> Result<()> {
     let attempted = format!("note how {name} ended");
+    let text =
+        serde_json::to_string(exit).map_err(|error| PlatformError::new(attempted.as_str(), error.to_string()))?;
     parameters(&attempted, name)?
-        .set_string(LAST_EXIT, exit)
+        .set_string(LAST_EXIT, text)
         .map_err(|error| PlatformError::new(attempted, error.message()))
 }
 
@@ -143,7 +202,7 @@ pub(super) fn query(name: &str) -> Result<Option<InstalledService>> {
             }
         },
     };
-    Ok(Some(InstalledService { definition, running: status.current_state == ServiceState::Running }))
+    Ok(Some(InstalledService { definition, running: status.current_state == ManagerState::Running }))
 }
 
 /// What a service depends on by its registry key, where the manager keeps it. Wine's manager does not give it back.
@@ -183,7 +242,8 @@ pub(super) fn create(name: &str, definition: &ServiceDefinition) -> Result<()> {
     let service = manager(&attempted, ServiceManagerAccess::CONNECT | ServiceManagerAccess::CREATE_SERVICE)?
         .create_service(&info, ServiceAccess::ALL_ACCESS)
         .map_err(refused(attempted.as_str()))?;
-    put(&attempted, name, &service, definition)
+    put(&attempted, name, &service, definition)?;
+    recover(&attempted, &service)
 }
 
 pub(super) fn configure(name: &str, definition: &ServiceDefinition) -> Result<()> {
@@ -233,17 +293,19 @@ fn put(attempted: &str, name: &str, service: &Service, definition: &ServiceDefin
     if done == 0 {
         return Err(api::last_error(attempted));
     }
-    if program_value.is_some() {
-        let again = |delay: &Duration| ServiceAction { action_type: ServiceActionType::Restart, delay: *delay };
-        let actions = ServiceFailureActions {
-            reset_period: ServiceFailureResetPeriod::After(RECOVERY_RESET),
-            reboot_msg: None,
-            command: None,
-            actions: Some(RECOVERY.iter().map(again).collect()),
-        };
-        service.update_failure_actions(actions).map_err(refused(attempted))?;
-    }
-    Ok(())
+    if program_value.is_some() { recover(attempted, service) } else { Ok(()) }
+}
+
+/// Has Windows start a service again should it crash. Services of others keep what they have.
+fn recover(attempted: &str, service: &Service) -> Result<()> {
+    let again = |delay: &Duration| ServiceAction { action_type: ServiceActionType::Restart, delay: *delay };
+    let actions = ServiceFailureActions {
+        reset_period: ServiceFailureResetPeriod::After(RECOVERY_RESET),
+        reboot_msg: None,
+        command: None,
+        actions: Some(RECOVERY.iter().map(again).collect()),
+    };
+    service.update_failure_actions(actions).map_err(refused(attempted))
 }
 
 fn start_type(start: StartMode) -> ServiceStartType {
@@ -286,15 +348,15 @@ pub(super) fn start(name: &str) -> Result<()> {
         Err(error) if is(&error, ERROR_SERVICE_ALREADY_RUNNING) => {}
         Err(error) => return Err(refused(attempted)(error)),
     }
-    let status = settle(&attempted, &service, ServiceState::StartPending)?;
+    let status = settle(&attempted, &service, ManagerState::StartPending)?;
     match status.current_state {
-        ServiceState::Running => Ok(()),
-        ServiceState::Stopped => Err(PlatformError::new(attempted, ended(&status))),
+        ManagerState::Running => Ok(()),
+        ManagerState::Stopped => Err(PlatformError::new(attempted, ended(&status))),
         state => Err(PlatformError::new(attempted, format!("it is in the state {state:?}"))),
     }
 }
 
-fn ended(status: &ServiceStatus) -> String {
+fn ended(status: &ManagerStatus) -> String {
     match status.exit_code {
         ServiceExitCode::Win32(0) => "it stopped at once, without an error".to_owned(),
         ServiceExitCode::Win32(code) => {
@@ -315,8 +377,8 @@ pub(super) fn stop(name: &str) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     // Wine still says RUNNING for a moment after it has passed the request on.
     while Instant::now() < deadline {
-        let status = settle(&attempted, &service, ServiceState::StopPending)?;
-        if status.current_state == ServiceState::Stopped {
+        let status = settle(&attempted, &service, ManagerState::StopPending)?;
+        if status.current_state == ManagerState::Stopped {
             return Ok(());
         }
         thread::sleep(POLL);
@@ -325,7 +387,7 @@ pub(super) fn stop(name: &str) -> Result<()> {
 }
 
 /// Waits until a service leaves a state, as long as it says that it gets on.
-fn settle(attempted: &str, service: &Service, moving: ServiceState) -> Result<ServiceStatus> {
+fn settle(attempted: &str, service: &Service, moving: ManagerState) -> Result<ManagerStatus> {
     let (mut checkpoint, mut since) = (0, Instant::now());
     loop {
         let status = service.query_status().map_err(refused(attempted))?;
@@ -402,5 +464,5 @@ pub(super) fn running(name: &str) -> Result<Option<bool>> {
     let attempted = format!("look at the service {name}");
     let Some(service) = open(&attempted, name, ServiceAccess::QUERY_STATUS)? else { return Ok(None) };
     let status = service.query_status().map_err(refused(attempted))?;
-    Ok(Some(status.current_state == ServiceState::Running))
+    Ok(Some(status.current_state == ManagerState::Running))
 }
