@@ -235,9 +235,11 @@ impl ArtifactError {
                 "put the right zip there, or correct `sha256` of `docker` in the inventory if you trust this one"
                     .to_owned()
             }
-            Self::Zip { .. } => "name a zip of Docker for Windows as `docker` in the inventory: one folder docker/ with \
+            Self::Zip { .. } => {
+                "name a zip of Docker for Windows as `docker` in the inventory: one folder docker/ with \
                  dockerd.exe and docker.exe"
-                .to_owned(),
+                    .to_owned()
+            }
             Self::Io { .. } => return None,
         })
     }

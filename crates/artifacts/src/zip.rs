@@ -99,9 +99,7 @@ fn safe_path<R: io::Read>(entry: &ZipFile<'_, R>, top: &str) -> Result<Option<St
         return Err(format!("`{}`: `{}` is no name of a file or folder", shown(), bad.escape_debug()));
     }
     match parts.split_first() {
-        Some((first, rest)) if *first == top && (folder || !rest.is_empty()) => {
-            Ok((!folder).then(|| rest.join("/")))
-        }
+        Some((first, rest)) if *first == top && (folder || !rest.is_empty()) => Ok((!folder).then(|| rest.join("/"))),
         _ => Err(format!("`{}` is not below the folder `{top}`", shown())),
     }
 }

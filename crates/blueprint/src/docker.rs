@@ -2,7 +2,9 @@
 
 use k8swin_inventory::cluster::{DockerZip, WindowsHost};
 use k8swin_protocol::facts::{Docker, WindowsFacts};
-use k8swin_protocol::resource::{Content, File, Protection, SearchPath, ServiceProgram, WindowsResource, WindowsService};
+use k8swin_protocol::resource::{
+    Content, File, Protection, SearchPath, ServiceProgram, WindowsResource, WindowsService,
+};
 use k8swin_protocol::{HostPath, Phase};
 
 use crate::plan::HostPlan;

@@ -4,7 +4,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use toml::de::DeValue;
 
 use crate::cluster::{
-    AdapterSelector, DockerZip, ForwardingMode, SecretSource, ServerTrust, Ssh, UnknownHostKey, WinRm, WinRmTransport, WindowsHost,
+    AdapterSelector, DockerZip, ForwardingMode, SecretSource, ServerTrust, Ssh, UnknownHostKey, WinRm, WinRmTransport,
+    WindowsHost,
 };
 use crate::diagnostics::Diagnostics;
 use crate::schema::{CONNECTION, WINDOWS};

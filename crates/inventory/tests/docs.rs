@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use k8swin_inventory::schema::{ARTIFACTS, CLUSTER, CONNECTION, DEFAULTS, DOCKER, HOST, Key, LINUX, SECRET, TOP, WINDOWS};
+use k8swin_inventory::schema::{
+    ARTIFACTS, CLUSTER, CONNECTION, DEFAULTS, DOCKER, HOST, Key, LINUX, SECRET, TOP, WINDOWS,
+};
 
 fn page() -> String {
     let mut page = String::from(

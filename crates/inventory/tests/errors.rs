@@ -413,7 +413,8 @@ fn many_errors_are_counted_beyond_the_first_fifty() {
 #[test]
 fn dockers_zip() {
     const DIGEST: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-    let docker = |text: &str| with("pod_adapter = \"Ethernet 2\"\n", &format!("pod_adapter = \"E\"\ndocker = {text}\n"));
+    let docker =
+        |text: &str| with("pod_adapter = \"Ethernet 2\"\n", &format!("pod_adapter = \"E\"\ndocker = {text}\n"));
     let told = |text: &str| only_message(&docker(text));
     assert!(parsed(&docker(&format!("{{ zip = 'd.zip', sha256 = '{DIGEST}', version = '17.06.2-ee-16' }}"))).is_ok());
     insta::assert_snapshot!(

@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use k8swin_inventory::cluster::{
-    AdapterSelector, ArtifactSource, DockerZip, ForwardingMode, SecretSource, ServerTrust, System, UnknownHostKey, WinRmTransport,
-    WindowsHost, ZipSource,
+    AdapterSelector, ArtifactSource, DockerZip, ForwardingMode, SecretSource, ServerTrust, System, UnknownHostKey,
+    WinRmTransport, WindowsHost, ZipSource,
 };
 use k8swin_inventory::twin::{Twin, TwinDocker, TwinHost, twin};
 use k8swin_inventory::{Cluster, Host, parse};
@@ -292,7 +292,10 @@ fn dockers_zip_is_for_one_host_or_for_all_and_the_twin_has_another_one() {
     assert!(twin.contains("docker.zip") && twin.contains(&Sha256::of(b"simulated").to_string()), "{twin}");
     assert!(twin.contains("version = \"17.06.2-ee-16\""), "{twin}");
 
-    let address = MINIMAL.replace("os = \"windows\"\n", &format!("os = \"windows\"\n{}", zip("https://a.example/d.zip", "1.12.2-cs2-ws-beta")));
+    let address = MINIMAL.replace(
+        "os = \"windows\"\n",
+        &format!("os = \"windows\"\n{}", zip("https://a.example/d.zip", "1.12.2-cs2-ws-beta")),
+    );
     assert_ne!(address, MINIMAL);
     check_twin(&address);
 }

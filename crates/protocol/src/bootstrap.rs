@@ -134,9 +134,8 @@ mod tests {
 
     #[test]
     fn the_powershell_script_calls_no_cmdlet_and_no_alias() {
-        const KEYWORDS: [&str; 12] = [
-            "try", "catch", "finally", "if", "else", "elseif", "while", "foreach", "in", "throw", "exit", "break",
-        ];
+        const KEYWORDS: [&str; 12] =
+            ["try", "catch", "finally", "if", "else", "elseif", "while", "foreach", "in", "throw", "exit", "break"];
         // What could be a command is a bare word: one that is no variable, member, type, parameter or keyword.
         let code = powershell_code();
         let mut before = ' ';
@@ -178,7 +177,9 @@ mod tests {
     fn the_powershell_script_verifies_before_it_renames_and_cleans_up() {
         let at = |text: &str| POWERSHELL.find(text).unwrap_or_else(|| panic!("no {text}"));
         assert!(at("if($found -ne $sum)") < at("[IO.File]::Move("));
-        assert!(at("[IO.File]::Move(") < at("}finally{") && at("}finally{") < at("if($part){[IO.File]::Delete($part)}"));
+        assert!(
+            at("[IO.File]::Move(") < at("}finally{") && at("}finally{") < at("if($part){[IO.File]::Delete($part)}")
+        );
         assert!(at("if($file){$file.Dispose()}") < at("if($part){[IO.File]::Delete($part)}"), "an open file stays");
         assert_eq!(POWERSHELL.matches("exit ").count(), 1, "the end is behind the clean-up");
         assert!(POWERSHELL.contains(&format!("$code={EXIT_DIGEST_DIFFERS}")));

@@ -67,7 +67,7 @@ pub(super) fn gather(now_ms: i64) -> Result<LinuxFacts> {
             listeners: linux_network::listeners(),
             owned: Vec::new(),
             cluster: None,
-        services: Vec::new(),
+            services: Vec::new(),
         },
         distribution: setting(&release, "ID"),
         distribution_version: setting(&release, "VERSION_ID"),

@@ -5,14 +5,8 @@ use k8swin_protocol::facts::{LastExit, ServiceState, ServiceStatus};
 use super::program;
 use super::{PlatformError, Result};
 
-const PROPERTIES: [&str; 6] = [
-    "LoadState",
-    "ActiveState",
-    "NRestarts",
-    "ExecMainCode",
-    "ExecMainStatus",
-    "ExecMainExitTimestampMonotonic",
-];
+const PROPERTIES: [&str; 6] =
+    ["LoadState", "ActiveState", "NRestarts", "ExecMainCode", "ExecMainStatus", "ExecMainExitTimestampMonotonic"];
 
 /// How a service stands, on a host whose clock says `now_ms`.
 pub(super) fn status(name: &str, now_ms: i64) -> Result<ServiceStatus> {

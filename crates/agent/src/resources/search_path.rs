@@ -55,7 +55,9 @@ mod tests {
 
     #[test]
     fn an_entry_is_known_in_every_spelling() {
-        for path in [DOCKER, r"a;c:\program files\docker\;b", r#"a;"C:\Program Files\Docker""#, r"; C:\PROGRAM FILES\Docker"] {
+        for path in
+            [DOCKER, r"a;c:\program files\docker\;b", r#"a;"C:\Program Files\Docker""#, r"; C:\PROGRAM FILES\Docker"]
+        {
             assert!(has(path, DOCKER), "{path}");
         }
         for path in ["", ";", r"C:\Program Files\Docker\cli", r"C:\Program Files", r"D:\Program Files\Docker"] {

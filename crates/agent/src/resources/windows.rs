@@ -163,10 +163,7 @@ impl Resource for Kind {
 
 /// Whether a check asks Docker, and so can only tell once it runs.
 fn asks_docker(kind: &Kind) -> bool {
-    matches!(
-        kind,
-        Kind::TransparentNetwork(_) | Kind::AdapterAddress(_) | Kind::Forwarding(_) | Kind::PauseImage(_)
-    )
+    matches!(kind, Kind::TransparentNetwork(_) | Kind::AdapterAddress(_) | Kind::Forwarding(_) | Kind::PauseImage(_))
 }
 
 fn docker_runs(host: &mut (dyn WindowsPlatform + Send)) -> Result<bool> {

@@ -151,6 +151,8 @@ fn serve(
             network::run(name, &Os::Windows.log(), attended, status, events, received)
         }
         // Such a program talks to the Service Control Manager itself.
-        Some(ServiceProgram::Native { .. }) | None => Some(Ended { code: windows_sys::Win32::Foundation::ERROR_FILE_NOT_FOUND }),
+        Some(ServiceProgram::Native { .. }) | None => {
+            Some(Ended { code: windows_sys::Win32::Foundation::ERROR_FILE_NOT_FOUND })
+        }
     }
 }

@@ -418,7 +418,10 @@ pub(super) fn start_service(machine: &mut Machine, name: &str) -> Result<Vec<(St
     if name == DOCKER {
         let hns = is_running(machine, HNS.0);
         if !hns {
-            return Err(PlatformError::new(attempted, "it stopped at once: HNS failed: the feature Containers is not installed"));
+            return Err(PlatformError::new(
+                attempted,
+                "it stopped at once: HNS failed: the feature Containers is not installed",
+            ));
         }
         add_nat_network(machine);
         if let Ok(data) = HostPath::new(r"C:\ProgramData\docker") {
@@ -430,9 +433,9 @@ pub(super) fn start_service(machine: &mut Machine, name: &str) -> Result<Vec<(St
             return Err(PlatformError::new(attempted, "The system cannot find the file specified. (2)"));
         }
         if let Some(process) = process(&definition, start) {
-            fails = process.missing_file(&machine.files).map(|path| {
-                format!("open {path}: The system cannot find the file specified.")
-            });
+            fails = process
+                .missing_file(&machine.files)
+                .map(|path| format!("open {path}: The system cannot find the file specified."));
             if fails.is_none() && machine.crashes(process.name()) {
                 fails = Some("panic: this program crashes on this simulated host".into());
             }

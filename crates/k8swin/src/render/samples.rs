@@ -105,8 +105,7 @@ pub(crate) fn plan() -> PlanReport {
 }
 
 fn service(name: &str, state: ServiceState, restarts: Option<u32>, code: Option<i32>) -> ServiceStatus {
-    let last_exit =
-        code.map(|code| LastExit { code: Some(code), signal: None, at_ms: Some(1_479_895_200_000) });
+    let last_exit = code.map(|code| LastExit { code: Some(code), signal: None, at_ms: Some(1_479_895_200_000) });
     ServiceStatus { name: name.into(), state, restarts, last_exit }
 }
 
@@ -117,7 +116,10 @@ pub(crate) fn status() -> Vec<HostStatus> {
             in_sync: 31,
             drifted: 0,
             node: Some(node("lin01", Os::Linux, 215)),
-            services: vec![service("etcd", ServiceState::Running, None, None), service("kubelet", ServiceState::Running, Some(2), None)],
+            services: vec![
+                service("etcd", ServiceState::Running, None, None),
+                service("kubelet", ServiceState::Running, Some(2), None),
+            ],
             error: None,
         },
         HostStatus {

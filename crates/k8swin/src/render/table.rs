@@ -212,7 +212,8 @@ fn status(hosts: &[HostStatus], palette: Palette) -> String {
         row
     });
     let mut text = table(&columns, rows.collect(), palette);
-    let services = hosts.iter().flat_map(|host| host.services.iter().map(|service| service_row(host, service, palette)));
+    let services =
+        hosts.iter().flat_map(|host| host.services.iter().map(|service| service_row(host, service, palette)));
     let services: Vec<_> = services.collect();
     if !services.is_empty() {
         text.push('\n');

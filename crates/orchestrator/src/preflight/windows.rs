@@ -115,7 +115,8 @@ fn docker(cluster: &Cluster, windows: &WindowsHost, facts: &WindowsFacts, report
         DockerDecision::Install(zip) => {
             docker_version(cluster, &zip.version, report);
             match &facts.docker {
-                None => report.ok("docker-install", format!("`up` installs Docker {} from the inventory's zip", zip.version)),
+                None => report
+                    .ok("docker-install", format!("`up` installs Docker {} from the inventory's zip", zip.version)),
                 Some(_) => report.ok("docker-install", "installed by k8swin"),
             }
             match &facts.docker {
