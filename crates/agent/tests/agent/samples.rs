@@ -180,7 +180,6 @@ fn windows_samples() -> Vec<Sample> {
             ],
         ),
         sample("search path", windows, vec![search_path(r"C:\Program Files\Ours")]),
-        sample("search path that was there", windows, vec![search_path(r"c:\program files\docker\")]),
         sample("service that is one itself", with_windows_programs, vec![native_service()]),
         sample("service that was there", with_foreign_service, vec![log_folder(), service("kubelet", &["docker"])]),
     ]

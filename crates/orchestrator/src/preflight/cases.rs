@@ -255,10 +255,37 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         host: "win01",
+        check: "docker-install",
+        severity: Error,
+        names: &["no longer names its zip"],
+        remedy: "name the zip again",
+        spoil: |sample| sample.windows.common.owned.push(super::samples::resource("service:docker")),
+    },
+    Case {
+        host: "win01",
+        check: "docker-install",
+        severity: Warning,
+        names: &["17.06.2-ee-16", "kept", "18.09.1"],
+        remedy: "remove that Docker first",
+        spoil: |sample| sample.name_docker("18.09.1"),
+    },
+    Case {
+        host: "win01",
+        check: "docker-version",
+        severity: Error,
+        names: &["1.11.0"],
+        remedy: "another version",
+        spoil: |sample| {
+            sample.windows.docker = None;
+            sample.name_docker("1.11.0");
+        },
+    },
+    Case {
+        host: "win01",
         check: "docker-version",
         severity: Error,
         names: &["not installed"],
-        remedy: "dockerd --register-service",
+        remedy: "docker = { zip",
         spoil: |sample| sample.windows.docker = None,
     },
     Case {
@@ -266,7 +293,7 @@ pub(super) const CASES: &[Case] = &[
         check: "docker-version",
         severity: Error,
         names: &["1.12.1", "needed: 1.12.2-cs2-ws-beta"],
-        remedy: "dockerd --register-service",
+        remedy: "dockerd --unregister-service",
         spoil: |sample| sample.windows.docker.as_mut().unwrap().version = "1.12.1".into(),
     },
     Case {
@@ -274,7 +301,7 @@ pub(super) const CASES: &[Case] = &[
         check: "docker-version",
         severity: Warning,
         names: &["`master`"],
-        remedy: "dockerd --register-service",
+        remedy: "dockerd --unregister-service",
         spoil: |sample| sample.windows.docker.as_mut().unwrap().version = "master".into(),
     },
     Case {

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use k8swin_inventory::Cluster;
-use k8swin_protocol::Facts;
+use k8swin_inventory::cluster::{DockerZip, System, ZipSource};
 use k8swin_protocol::facts::{Adapter, CommonFacts, Docker, DockerNetwork, LinuxFacts, Listener, WindowsFacts};
 use k8swin_protocol::resource::{FeatureName, ResourceId};
+use k8swin_protocol::{Facts, Sha256};
 
 use super::Seen;
 use crate::report::Finding;
@@ -57,6 +58,20 @@ impl Sample {
             linux: linux(),
             windows: windows(),
             ahead_ms: BTreeMap::from([("lin01", 40), ("win01", -900)]),
+        }
+    }
+
+    /// Has the inventory name a zip of Docker for the Windows host.
+    pub(super) fn name_docker(&mut self, version: &str) {
+        let zip = DockerZip {
+            source: ZipSource::File("docker.zip".into()),
+            sha256: Sha256::of(b"docker"),
+            version: version.into(),
+        };
+        for host in &mut self.cluster.hosts {
+            if let System::Windows(windows) = &mut host.system {
+                windows.docker = Some(zip.clone());
+            }
         }
     }
 

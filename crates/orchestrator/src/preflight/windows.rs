@@ -13,6 +13,9 @@ use crate::docker_version::DockerVersion;
 const MINIMUM_BUILD: u32 = 14393;
 /// The first Docker that Kubernetes 1.5's Windows nodes work with (facts A.2 #4).
 const MINIMUM_DOCKER: &str = "1.12.2-cs2-ws-beta";
+/// What to do about a Docker that does not fit and that `up` does not touch, since somebody else installed it.
+const REPLACE: &str = "install another one; or remove it (`dockerd --unregister-service`) and let `up` install the zip that \
+                       `docker` names in the inventory";
 /// How Docker comes to a host (facts D.2).
 const INSTALL: &str = "let `up` install it: name a zip of Docker for Windows in the inventory, for this host or in \
                        [defaults.windows]: `docker = { zip = \"…\", sha256 = \"…\", version = \"…\" }` (Microsoft's \
@@ -113,7 +116,7 @@ fn language(cluster: &Cluster, facts: &WindowsFacts, report: &mut Report<'_>) {
 fn docker(cluster: &Cluster, windows: &WindowsHost, facts: &WindowsFacts, report: &mut Report<'_>) {
     match docker_decision(windows, facts) {
         DockerDecision::Install(zip) => {
-            docker_version(cluster, &zip.version, report);
+            docker_version(cluster, &zip.version, "name a zip of another version as `docker` in the inventory", report);
             match &facts.docker {
                 None => report
                     .ok("docker-install", format!("`up` installs Docker {} from the inventory's zip", zip.version)),
@@ -128,7 +131,7 @@ fn docker(cluster: &Cluster, windows: &WindowsHost, facts: &WindowsFacts, report
             }
         }
         DockerDecision::Keep { found, unused } => {
-            docker_version(cluster, &found.version, report);
+            docker_version(cluster, &found.version, REPLACE, report);
             match unused {
                 None => report.ok("docker-install", "there already"),
                 Some(zip) => report.warning(
@@ -157,14 +160,14 @@ fn docker(cluster: &Cluster, windows: &WindowsHost, facts: &WindowsFacts, report
     }
 }
 
-fn docker_version(cluster: &Cluster, found: &str, report: &mut Report<'_>) {
+fn docker_version(cluster: &Cluster, found: &str, remedy: &str, report: &mut Report<'_>) {
     let (Some(version), Some(minimum)) = (DockerVersion::parse(found), DockerVersion::parse(MINIMUM_DOCKER)) else {
-        report.warning("docker-version", format!("`{found}` is not a version we know to read"), INSTALL);
+        report.warning("docker-version", format!("`{found}` is not a version we know to read"), remedy);
         return;
     };
     let too_new = cluster.kubernetes.minor == KubernetesMinor::V1_5 && version.major_minor() > (20, 10);
     if version < minimum {
-        report.error("docker-version", format!("Docker {version}; needed: {MINIMUM_DOCKER} or later"), INSTALL);
+        report.error("docker-version", format!("Docker {version}; needed: {MINIMUM_DOCKER} or later"), remedy);
     } else if too_new {
         report.warning(
             "docker-version",
