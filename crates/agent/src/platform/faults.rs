@@ -75,6 +75,7 @@ impl Platform for Faulty {
         hash_file(path: &HostPath) -> Result<Sha256>;
         list_directory(path: &HostPath) -> Result<Vec<String>>;
         own_executable() -> Result<Executable>;
+        try_lock(doing: &str) -> Result<HostLock>;
     }
 
     changes! {
@@ -89,6 +90,8 @@ impl Platform for Faulty {
         create_directory(path: &HostPath, permissions: &Permissions) -> Result<()>;
         remove_directory(path: &HostPath) -> Result<()>;
         remove_tree(path: &HostPath) -> Result<()>;
+        start_change() -> Result<()>;
+        forget_change() -> Result<()>;
         reboot(reason: &str) -> Result<()>;
     }
 }

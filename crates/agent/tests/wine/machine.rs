@@ -4,15 +4,15 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use k8swin_protocol::resource::{CheckOutcome, HostResources, Phase, Planned, ResourceId, WindowsResource};
 use k8swin_protocol::wire::{self, Failure, FromAgent, Request, ResourceResult, Response, ToAgent};
-use k8swin_stand_ins::kit::{COMPILER, Kit, LOADER, SERVER, build_for_windows};
+use k8swin_stand_ins::kit::{COMPILER, Kit, LOADER, SERVER, build_for_windows, target_folder};
 use k8swin_stand_ins::netsh::Persistent;
-use tempfile::TempDir;
 
 const BOOT: &str = include_str!("boot.sh");
 
@@ -55,7 +55,7 @@ fn parts() -> Result<&'static Parts, String> {
 
 /// A machine of its own.
 pub(crate) struct Machine {
-    folder: TempDir,
+    folder: PathBuf,
     first: Child,
     leader: u32,
 }
@@ -106,15 +106,19 @@ impl std::ops::Deref for Shared {
 
 impl Machine {
     fn new(parts: &Parts) -> Self {
-        let folder = tempfile::Builder::new().prefix("k8swin-wine-").tempdir().unwrap();
+        static MACHINES: AtomicU32 = AtomicU32::new(0);
+        remove_what_ended_tests_left();
+        let number = MACHINES.fetch_add(1, Ordering::Relaxed);
+        let folder = folders().join(format!("{}-{number}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
         for part in ["upper", "work", "prefix"] {
-            fs::create_dir(folder.path().join(part)).unwrap();
+            fs::create_dir(folder.join(part)).unwrap();
         }
         // The first process goes when the thread of the test ends, however it ends, and all others in there with it.
         let mut first = Command::new("unshare")
             .args(["--net", "--uts", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
             .args(["sh", "-c", BOOT, "boot"])
-            .args([parts.prefix.as_path(), folder.path()])
+            .args([&parts.prefix, &folder])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -166,7 +170,7 @@ impl Machine {
     }
 
     fn prefix(&self) -> PathBuf {
-        self.folder.path().join("prefix")
+        self.folder.join("prefix")
     }
 
     /// A file of the machine, seen from outside.
@@ -283,6 +287,23 @@ impl Drop for Machine {
     fn drop(&mut self) {
         let _ = self.first.kill();
         let _ = self.first.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Where the machines have their files.
+fn folders() -> PathBuf {
+    target_folder().join("stand-ins/hosts")
+}
+
+/// Machines that tests share are there until their process ends: the next one removes their files.
+fn remove_what_ended_tests_left() {
+    for entry in fs::read_dir(folders()).into_iter().flatten().filter_map(Result::ok) {
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let runs = name.split('-').next().is_some_and(|process| Path::new("/proc").join(process).exists());
+        if !runs {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 
