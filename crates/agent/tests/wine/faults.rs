@@ -38,21 +38,21 @@ fn fail_each_call(machine: &Machine, resources: &[WindowsResource]) -> u32 {
 fn folders_files_and_rules() {
     let Some(machine) = machine(Topic::Resources) else { return };
     let files = [directory("etc"), file("secret.pem", Protection::Secret)];
-    assert!(fail_each_call(&machine, &files) >= 3);
-    assert!(fail_each_call(&machine, &rules()[..1]) >= 3);
+    assert!(fail_each_call(&machine, &files) >= 2);
+    assert!(fail_each_call(&machine, &rules()[..1]) >= 2);
 }
 
 #[test]
 fn the_network() {
     let Some(machine) = machine(Topic::Resources) else { return };
-    assert!(fail_each_call(&machine, &[route()]) >= 3);
+    assert!(fail_each_call(&machine, &[route()]) >= 2);
     let pods = [network(), address(), forwarding(ForwardingMode::PerAdapter)];
-    assert!(fail_each_call(&machine, &pods) >= 3);
-    assert!(fail_each_call(&machine, &[pause_image()]) >= 3);
+    assert!(fail_each_call(&machine, &pods) >= 2);
+    assert!(fail_each_call(&machine, &[pause_image()]) >= 2);
 }
 
 #[test]
 fn a_service() {
     let Some(machine) = machine(Topic::Services) else { return };
-    assert!(fail_each_call(&machine, &[service("mended", &["mended"], &["docker"])]) >= 3);
+    assert!(fail_each_call(&machine, &[service("mended", &["mended"], &["docker"])]) >= 2);
 }
