@@ -76,6 +76,7 @@ impl Platform for Faulty {
         list_directory(path: &HostPath) -> Result<Vec<String>>;
         own_executable() -> Result<Executable>;
         try_lock(doing: &str) -> Result<HostLock>;
+        service_status(name: &str) -> Result<ServiceStatus>;
     }
 
     changes! {
@@ -109,6 +110,7 @@ impl WindowsPlatform for Faulty {
         image(tag: &str) -> Result<Option<Image>>;
         service(name: &str) -> Result<Option<InstalledService>>;
         running_dependents(name: &str) -> Result<Vec<String>>;
+        search_path() -> Result<String>;
     }
 
     changes! {
@@ -131,5 +133,6 @@ impl WindowsPlatform for Faulty {
         start_service(name: &str) -> Result<()>;
         stop_service(name: &str) -> Result<()>;
         delete_service(name: &str) -> Result<()>;
+        set_search_path(folders: &str) -> Result<()>;
     }
 }

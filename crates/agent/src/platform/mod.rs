@@ -12,7 +12,7 @@ use k8swin_protocol::wire::Failure;
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
 mod addressing;
-#[cfg(feature = "fault-injection")]
+#[cfg(any(feature = "fault-injection", test))]
 mod faults;
 #[cfg(any(target_os = "linux", windows))]
 mod files;
@@ -38,7 +38,7 @@ mod types;
 pub(crate) mod windows;
 
 pub use addressing::Addressing;
-#[cfg(feature = "fault-injection")]
+#[cfg(any(feature = "fault-injection", test))]
 pub use faults::with_faults;
 pub use installed_rule::InstalledRule;
 pub use types::{
