@@ -10,7 +10,7 @@ use crate::digests::{Digests, replace};
 use crate::download::Download;
 use crate::error::{ArtifactError, io};
 use crate::sums::{self, Sums};
-use crate::{Artifact, Progress, zip};
+use crate::{Artifact, Progress, expand_home, zip};
 
 /// The one folder in Docker's zips (facts D.2).
 const TOP: &str = "docker";
@@ -79,7 +79,7 @@ async fn archive(
 ) -> Result<Utf8PathBuf, ArtifactError> {
     match &wanted.source {
         ZipSource::File(path) => {
-            let path = at_home(path);
+            let path = expand_home(path.clone());
             let found = digests.of_one(&path, progress).await.map_err(io("read", &path))?;
             if found.sha256 == wanted.sha256 {
                 return Ok(path);
@@ -96,14 +96,6 @@ async fn archive(
             Download::new(url.clone(), wanted.sha256, path.clone()).run(progress).await?;
             Ok(path)
         }
-    }
-}
-
-fn at_home(path: &Utf8Path) -> Utf8PathBuf {
-    let home = std::env::home_dir().and_then(|home| Utf8PathBuf::from_path_buf(home).ok());
-    match (path.strip_prefix("~"), home) {
-        (Ok(below), Some(home)) => home.join(below),
-        _ => path.to_owned(),
     }
 }
 

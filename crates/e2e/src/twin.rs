@@ -89,6 +89,8 @@ impl Desk {
         let windows = matches!(host.system, System::Windows(_));
         let on = |condition: bool, path: Utf8PathBuf| condition.then_some(path);
         TwinHost {
+            // Its hosts have Docker, or a stand-in for it.
+            docker: None,
             address: host.node_address,
             port: port(host),
             user: if windows { "Administrator".to_owned() } else { "root".to_owned() },
