@@ -9,7 +9,7 @@ use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
 use super::super::{
     Addressing, DockerNetworkState, Executable, FeatureState, HostLock, Image, InstalledRule, InstalledService,
-    Permissions, Platform, PlatformError, Result, ServiceDefinition, StartMode, Stat, SystemRoute, WindowsPlatform,
+    Permissions, Platform, Result, ServiceDefinition, StartMode, Stat, SystemRoute, WindowsPlatform,
 };
 use super::super::{files as contents, host_lock};
 use super::{
