@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use k8swin_protocol::facts::{Adapter, RouteEntry};
+use k8swin_protocol::facts::{Adapter, RouteEntry, ServiceStatus};
 use k8swin_protocol::resource::{FeatureName, FirewallRule, PauseImage, TransparentNetwork};
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
@@ -75,6 +75,7 @@ impl Platform for Faulty {
         hash_file(path: &HostPath) -> Result<Sha256>;
         list_directory(path: &HostPath) -> Result<Vec<String>>;
         own_executable() -> Result<Executable>;
+        service_status(name: &str) -> Result<ServiceStatus>;
         try_lock(doing: &str) -> Result<HostLock>;
         service_status(name: &str) -> Result<ServiceStatus>;
     }
@@ -108,6 +109,7 @@ impl WindowsPlatform for Faulty {
         internal_switch(name: &str) -> Result<bool>;
         firewall_rule(name: &str) -> Result<Option<InstalledRule>>;
         image(tag: &str) -> Result<Option<Image>>;
+        search_path() -> Result<String>;
         service(name: &str) -> Result<Option<InstalledService>>;
         running_dependents(name: &str) -> Result<Vec<String>>;
         search_path() -> Result<String>;
@@ -127,6 +129,7 @@ impl WindowsPlatform for Faulty {
         build_pause_image(image: &PauseImage) -> Result<()>;
         tag_image(id: &str, tag: &str) -> Result<()>;
         remove_image(tag: &str) -> Result<()>;
+        set_search_path(folders: &str) -> Result<()>;
         create_service(name: &str, definition: &ServiceDefinition) -> Result<()>;
         configure_service(name: &str, definition: &ServiceDefinition) -> Result<()>;
         set_start_mode(name: &str, start: StartMode) -> Result<()>;
