@@ -77,7 +77,6 @@ impl Platform for Faulty {
         own_executable() -> Result<Executable>;
         service_status(name: &str) -> Result<ServiceStatus>;
         try_lock(doing: &str) -> Result<HostLock>;
-        service_status(name: &str) -> Result<ServiceStatus>;
     }
 
     changes! {
@@ -112,7 +111,6 @@ impl WindowsPlatform for Faulty {
         search_path() -> Result<String>;
         service(name: &str) -> Result<Option<InstalledService>>;
         running_dependents(name: &str) -> Result<Vec<String>>;
-        search_path() -> Result<String>;
     }
 
     changes! {
@@ -136,6 +134,5 @@ impl WindowsPlatform for Faulty {
         start_service(name: &str) -> Result<()>;
         stop_service(name: &str) -> Result<()>;
         delete_service(name: &str) -> Result<()>;
-        set_search_path(folders: &str) -> Result<()>;
     }
 }
