@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use k8swin_protocol::resource::{CheckOutcome, HostResources, Phase, Planned, ResourceId, WindowsResource};
 use k8swin_protocol::wire::{self, Failure, FromAgent, Request, ResourceResult, Response, ToAgent};
-use k8swin_stand_ins::kit::{COMPILER, Kit, LOADER, SERVER, build_for_windows, target_folder};
+pub(crate) use k8swin_stand_ins::kit::LOADER;
+use k8swin_stand_ins::kit::{COMPILER, Kit, SERVER, build_for_windows, target_folder};
 use k8swin_stand_ins::netsh::Persistent;
 
 const BOOT: &str = include_str!("boot.sh");
@@ -347,8 +348,16 @@ impl Session {
 
     /// Applies resources; the first failure, or what came of each.
     pub(crate) fn apply(&mut self, resources: &[WindowsResource]) -> Result<Vec<ResourceResult>, Failure> {
-        let applied = self.ask(Request::Apply { cluster: "demo".into(), resources: planned(resources) })?;
-        results(applied).map(|results| results.into_iter().map(|(_, result)| result).collect())
+        results(self.ask_to_apply(resources)?).map(|results| results.into_iter().map(|(_, result)| result).collect())
+    }
+
+    /// What the agent answers to the order to apply resources; as a failure, the first that there was.
+    pub(crate) fn ask_to_apply(&mut self, resources: &[WindowsResource]) -> Result<Response, Failure> {
+        let answer = self.ask(Request::Apply { cluster: "demo".into(), resources: planned(resources) })?;
+        if matches!(answer, Response::Applied { .. }) {
+            results(answer.clone())?;
+        }
+        Ok(answer)
     }
 
     /// Applies one resource that must fail.
@@ -367,6 +376,12 @@ impl Session {
     pub(crate) fn remove(&mut self) -> Result<Vec<ResourceResult>, Failure> {
         let removed = self.ask(Request::Remove { phase: Phase::WindowsNodes })?;
         results(removed).map(|results| results.into_iter().map(|(_, result)| result).collect())
+    }
+
+    /// The connection is lost.
+    pub(crate) fn lose(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Says goodbye.

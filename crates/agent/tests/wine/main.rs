@@ -6,6 +6,8 @@
 #![cfg(target_os = "linux")]
 
 #[cfg(test)]
+mod change;
+#[cfg(test)]
 mod docker;
 #[cfg(test)]
 mod faults;

@@ -18,7 +18,7 @@ pub(crate) fn facts(session: &mut Session) -> WindowsFacts {
 }
 
 /// What the host's network is, by Linux and by the agent.
-fn network_of(machine: &Machine, session: &mut Session) -> String {
+pub(crate) fn network_of(machine: &Machine, session: &mut Session) -> String {
     let facts = facts(session);
     let adapters: Vec<_> = facts.common.adapters.iter().map(|found| (&found.name, &found.addresses)).collect();
     format!(
