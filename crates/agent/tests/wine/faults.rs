@@ -36,7 +36,7 @@ fn fail_each_call(machine: &Machine, resources: &[WindowsResource]) -> u32 {
 
 #[test]
 fn folders_files_and_rules() {
-    let Some(machine) = machine(Topic::Resources) else { return };
+    let Some(machine) = machine(Topic::Faults) else { return };
     let files = [directory("etc"), file("secret.pem", Protection::Secret)];
     assert!(fail_each_call(&machine, &files) >= 2);
     assert!(fail_each_call(&machine, &rules()[..1]) >= 2);
@@ -44,7 +44,7 @@ fn folders_files_and_rules() {
 
 #[test]
 fn the_network() {
-    let Some(machine) = machine(Topic::Resources) else { return };
+    let Some(machine) = machine(Topic::Faults) else { return };
     assert!(fail_each_call(&machine, &[route()]) >= 2);
     let pods = [network(), address(), forwarding(ForwardingMode::PerAdapter)];
     assert!(fail_each_call(&machine, &pods) >= 2);
@@ -53,6 +53,6 @@ fn the_network() {
 
 #[test]
 fn a_service() {
-    let Some(machine) = machine(Topic::Services) else { return };
+    let Some(machine) = machine(Topic::Faults) else { return };
     assert!(fail_each_call(&machine, &[service("mended", &["mended"], &["docker"])]) >= 2);
 }

@@ -66,13 +66,15 @@ pub(crate) struct Machine {
 pub(crate) enum Topic {
     /// Services and their programs.
     Services,
-    /// Everything else.
+    /// The network, Docker, and all that is neither of the others.
     Resources,
+    /// Calls that fail.
+    Faults,
 }
 
 /// The machine of a topic, for one test at a time; none, and a line why, where that cannot be.
 pub(crate) fn machine(topic: Topic) -> Option<Shared> {
-    static MACHINES: [Mutex<Option<Machine>>; 2] = [const { Mutex::new(None) }; 2];
+    static MACHINES: [Mutex<Option<Machine>>; 3] = [const { Mutex::new(None) }; 3];
     let parts = match parts() {
         Ok(parts) => parts,
         Err(missing) => {
