@@ -3,12 +3,19 @@
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::windows::fs::OpenOptionsExt as _;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use k8swin_protocol::{HostPath, Os};
+use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION};
 
 use super::super::files::{failed, names};
 use super::super::{FileKind, Permissions, PlatformError, Result, Stat};
 use super::access;
+
+/// How long a file that is to be replaced may be in use, and how often the replacement is tried.
+const IN_USE: Duration = Duration::from_secs(2);
+const IN_USE_POLL: Duration = Duration::from_millis(20);
 
 fn look(path: &HostPath) -> Result<Option<Metadata>> {
     match fs::symlink_metadata(path.as_str()) {
@@ -114,11 +121,27 @@ fn replace(path: &HostPath, permissions: &Permissions, write: impl FnOnce(&mut F
         Unfilled::Exists => PlatformError::new(format!("write {path}"), format!("{temporary} cannot be removed")),
         Unfilled::Failed(error) => error,
     });
-    let renamed = filled.and_then(|()| fs::rename(temporary.as_str(), path.as_str()).map_err(failed("write", path)));
+    let renamed = filled.and_then(|()| rename(&temporary, path).map_err(failed("write", path)));
     if renamed.is_err() {
         let _ = fs::remove_file(temporary.as_str());
     }
     renamed
+}
+
+/// Windows refuses to replace a file while somebody has it open, be it for one look: it is tried again for a while.
+fn rename(from: &HostPath, to: &HostPath) -> io::Result<()> {
+    let since = Instant::now();
+    loop {
+        match fs::rename(from.as_str(), to.as_str()) {
+            Err(error) if is_in_use(&error) && since.elapsed() < IN_USE => thread::sleep(IN_USE_POLL),
+            result => return result,
+        }
+    }
+}
+
+fn is_in_use(error: &io::Error) -> bool {
+    let codes = [ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION].map(u32::cast_signed);
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
 enum Unfilled {
