@@ -44,12 +44,12 @@ fn ctrl_c_ends_cleanly_and_the_next_run_converges() {
 fn a_second_admin_is_told_who_is_at_work() {
     let lab = Lab::of("seed.toml");
     lab.faults(SLOW);
-    let mut first = lab.command(&["up"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let first = lab.command(&["up"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     wait_until_changing(&lab);
     let second = Run::new(lab.command(&["up"]).output().unwrap()).exits(1);
     assert!(second.stderr.contains("locked by"), "{}", second.stderr);
     assert!(second.stderr.contains("--break-lock"), "{}", second.stderr);
-    assert!(first.wait().unwrap().success());
+    Run::new(first.wait_with_output().unwrap()).exits(0);
     lab.faults("");
     assert_eq!(lab.json(&["up"]).exits(0).document()["changed"], 0);
 }

@@ -25,6 +25,7 @@ pub(crate) struct Lock {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
     owner: String,
+    run: String,
     session: String,
     alive_ms: i64,
 }
@@ -37,11 +38,12 @@ impl Lock {
         Self { session: format!("{}-{number}-{}", std::process::id(), host.now_ms()), held: None, lost: None }
     }
 
-    /// Takes the lock, if nobody alive holds it or it is to be broken.
+    /// Takes the lock, if nobody alive but an earlier session of the same run holds it, or it is to be broken.
     pub(crate) fn acquire(
         &mut self,
         host: &mut (impl Platform + ?Sized),
         owner: String,
+        run: String,
         break_lock: bool,
     ) -> Result<LockAnswer> {
         let now = host.now_ms();
@@ -50,14 +52,15 @@ impl Lock {
             let silent = now - record.alive_ms;
             // A sign of life from the far future is a clock that was set back.
             let alive = (-STALE_MS..STALE_MS).contains(&silent);
-            if record.session != self.session && alive && !break_lock {
+            let own = record.session == self.session || (&record.owner, &record.run) == (&owner, &run);
+            if !own && alive && !break_lock {
                 let silent_seconds = u64::try_from(silent / 1000).unwrap_or(0);
                 return Ok(LockAnswer::Held { owner: record.owner, silent_seconds });
             }
             host.remove_file(&path)?;
         }
         ledger::ensure_folder(host, &host.os().state())?;
-        let record = Record { owner, session: self.session.clone(), alive_ms: now };
+        let record = Record { owner, run, session: self.session.clone(), alive_ms: now };
         let permissions = Permissions::secret_file(host.os());
         if host.create_file(&path, &json(&record)?, &permissions)? {
             self.held = Some(record);
@@ -101,6 +104,11 @@ impl Lock {
         Ok(())
     }
 
+    /// Leaves the lock, if this session holds it, to the next session of the same run.
+    pub(crate) fn keep_for_run(&mut self) {
+        self.held = None;
+    }
+
     /// Gives the lock back, if this session holds it.
     pub(crate) fn release(&mut self, host: &mut (impl Platform + ?Sized)) -> Result<()> {
         self.lost = None;
@@ -126,7 +134,12 @@ fn read(host: &mut (impl Platform + ?Sized)) -> Result<Option<Record>> {
         return Ok(None);
     }
     let bytes = host.read_file(&path)?;
-    let broken = Record { owner: "an unreadable lock".into(), session: String::new(), alive_ms: i64::MIN / 2 };
+    let broken = Record {
+        owner: "an unreadable lock".into(),
+        run: String::new(),
+        session: String::new(),
+        alive_ms: i64::MIN / 2,
+    };
     Ok(Some(serde_json::from_slice(bytes.expose()).unwrap_or(broken)))
 }
 

@@ -164,13 +164,19 @@ impl<'a, R: Resource, W: Write> Session<'a, R, W> {
                 Response::Pki { files }
             }
             Request::Kube(call) => Response::Kube(R::kube(self.host, call)?),
-            Request::Lock { owner, break_lock } => Response::Lock(self.lock.acquire(self.host, owner, break_lock)?),
+            Request::Lock { owner, run, break_lock } => {
+                Response::Lock(self.lock.acquire(self.host, owner, run, break_lock)?)
+            }
             Request::Unlock => {
                 self.lock.release(self.host)?;
                 Response::Done
             }
+            Request::KeepLock => {
+                self.lock.keep_for_run();
+                Response::Done
+            }
             Request::Reboot { reason } => {
-                self.lock.release(self.host)?;
+                self.lock.keep_for_run();
                 self.host.reboot(&reason)?;
                 return Ok(Next::ReplyAndEnd(Response::Done));
             }

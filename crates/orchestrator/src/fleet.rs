@@ -16,6 +16,7 @@ use crate::journal::Teller;
 use crate::member::{Closing, Context, Member};
 use crate::preflight::Seen;
 use crate::session::{SessionError, interrupted};
+use crate::state::{RunName, StateDir};
 use crate::{Options, RunError};
 
 /// How long a lock that somebody holds is waited for.
@@ -34,6 +35,8 @@ pub(crate) struct Fleet<'a> {
     agents: BTreeMap<Os, AgentBinary>,
     started: Instant,
     changing: bool,
+    /// How this run is named in the lock.
+    run: Option<RunName>,
 }
 
 impl<'a> Fleet<'a> {
@@ -46,7 +49,7 @@ impl<'a> Fleet<'a> {
         wanted: impl Fn(&Host) -> bool,
     ) -> Self {
         let members = cluster.hosts.iter().filter(|host| wanted(host)).map(Member::new).collect();
-        Self { cluster, options, teller, members, agents, started: Instant::now(), changing: false }
+        Self { cluster, options, teller, members, agents, started: Instant::now(), changing: false, run: None }
     }
 
     /// How long the run has taken so far.
@@ -174,10 +177,11 @@ impl<'a> Fleet<'a> {
     /// killed.
     pub(crate) async fn lock(&mut self) -> Result<(), RunError> {
         let options = self.options;
+        let name = self.run.insert(StateDir::new(&options.state_dir).run()?).name.clone();
         let (member, context) = self.first_control_plane()?;
         let host = member.host.name.clone();
         let answer = member
-            .persist(context, async |member| member.take_lock(options, options.break_lock, LOCK_PATIENCE).await)
+            .persist(context, async |member| member.take_lock(options, &name, options.break_lock, LOCK_PATIENCE).await)
             .await;
         match answer {
             Ok(LockAnswer::Granted) => {

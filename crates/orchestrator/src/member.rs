@@ -25,8 +25,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 const NETWORK_CHANGE: Duration = Duration::from_secs(180);
 /// Between two tries to reach a host whose network changes.
 const NETWORK_POLL: Duration = Duration::from_secs(1);
-/// How long the lock of a connection that was lost is waited for. The host may not have noticed the loss: then it lets go
-/// after half a minute of silence.
+/// How long the lock is waited for after a lost connection, when somebody else was faster: half a minute of silence frees
+/// it.
 const RELOCK_PATIENCE: Duration = Duration::from_secs(35);
 /// Between two tries to take the lock.
 const LOCK_POLL: Duration = Duration::from_millis(200);
@@ -52,7 +52,8 @@ pub(crate) struct Member<'a> {
     session: Option<AgentSession>,
     /// Whether an earlier connection of this run put the agent there.
     put_agent: bool,
-    holds_lock: bool,
+    /// The run as it is named in the cluster's lock, where this run holds that.
+    lock: Option<String>,
     /// Names this run to the host's agent.
     run: String,
     detached: Detached,
@@ -70,7 +71,7 @@ impl<'a> Member<'a> {
             summary: HostSummary::default(),
             session: None,
             put_agent: false,
-            holds_lock: false,
+            lock: None,
             run: format!("{}-{}", std::process::id(), Timestamp::now().as_nanosecond()),
             detached: Detached::default(),
         }
@@ -83,7 +84,7 @@ impl<'a> Member<'a> {
 
     /// Whether this run holds the cluster's lock there.
     pub(crate) fn holds_lock(&self) -> bool {
-        self.holds_lock
+        self.lock.is_some()
     }
 
     /// Whether the host is changing its network, for whoever hears that it begins.
@@ -220,8 +221,8 @@ impl<'a> Member<'a> {
         let here = i64::midpoint(asked.as_millisecond(), answered.as_millisecond());
         self.clock_ahead_ms = facts.common().clock_ms - here;
         self.facts = Some(*facts);
-        if self.holds_lock {
-            self.relock(context.options).await?;
+        if let Some(run) = self.lock.clone() {
+            self.relock(context.options, &run).await?;
         }
         Ok(())
     }
@@ -315,7 +316,7 @@ impl<'a> Member<'a> {
         let before = self.facts.as_ref().map(|facts| facts.common().boot_id.clone());
         let boot = before.clone().unwrap_or_default();
         let mut seen = LastSeen { boot, at: Timestamp::now(), error: None };
-        let held_lock = self.holds_lock;
+        let held_lock = self.holds_lock();
         let order = Request::Reboot { reason: reason.to_owned() };
         let mut obeyed = match self.session()?.ask(order.clone()).await {
             Ok(_) => true,
@@ -346,7 +347,7 @@ impl<'a> Member<'a> {
                 }
                 Err(SessionError::Cancelled) => return Err(SessionError::Cancelled),
                 // The host is back, but somebody else is at work now.
-                Err(error) if self.holds_lock != held_lock => return Err(error),
+                Err(error) if self.holds_lock() != held_lock => return Err(error),
                 Err(error) => {
                     seen.error = Some(error.failure().to_string());
                     self.drop_session().await;
@@ -393,17 +394,18 @@ impl<'a> Member<'a> {
     pub(crate) async fn take_lock(
         &mut self,
         options: &Options,
+        run: &str,
         break_lock: bool,
         patience: Duration,
     ) -> Result<LockAnswer, SessionError> {
         let deadline = Instant::now() + patience;
         loop {
-            let request = Request::Lock { owner: options.owner.clone(), break_lock };
+            let request = Request::Lock { owner: options.owner.clone(), run: run.to_owned(), break_lock };
             let Response::Lock(answer) = self.session()?.ask(request).await? else {
                 return Err(SessionError::Nonsense { request: "lock" });
             };
             if answer == LockAnswer::Granted {
-                self.holds_lock = true;
+                self.lock = Some(run.to_owned());
                 return Ok(answer);
             }
             if Instant::now() >= deadline {
@@ -413,12 +415,12 @@ impl<'a> Member<'a> {
         }
     }
 
-    /// After a lost connection: the agent gives the lock back when it notices that.
-    async fn relock(&mut self, options: &Options) -> Result<(), SessionError> {
-        match self.take_lock(options, false, RELOCK_PATIENCE).await? {
+    /// Takes the lock over from this run's former connection.
+    async fn relock(&mut self, options: &Options, run: &str) -> Result<(), SessionError> {
+        match self.take_lock(options, run, false, RELOCK_PATIENCE).await? {
             LockAnswer::Granted => Ok(()),
             LockAnswer::Held { owner, .. } => {
-                self.holds_lock = false;
+                self.lock = None;
                 Err(SessionError::Refused(Failure {
                     attempted: "take the cluster's lock again after a lost connection".to_owned(),
                     answer: format!("{owner} has it"),
@@ -445,9 +447,15 @@ impl<'a> Member<'a> {
     }
 
     async fn drop_session(&mut self) {
-        if let Some(session) = self.session.take() {
+        if let Some(mut session) = self.session.take() {
             // What is lost cannot be closed in order; trying is bounded and quiet.
-            let _ = tokio::time::timeout(Duration::from_secs(1), session.close(AgentFate::Keep, false)).await;
+            let closing = async {
+                if self.holds_lock() && session.is_idle() {
+                    let _ = session.ask(Request::KeepLock).await;
+                }
+                session.close(AgentFate::Keep, false).await
+            };
+            let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
         }
     }
 

@@ -97,10 +97,15 @@ impl AgentSession {
         self.transport.put_agent()
     }
 
+    /// Whether every request has its answer.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.unanswered == 0
+    }
+
     /// Ends the conversation and the connection. An agent that is idle is told, so that it can clear its staging
     /// folder; one that is at work finds its output closed after the resource in hand, and keeps what was staged for the next run.
     pub(crate) async fn close(mut self, agent: AgentFate, clear_staging: bool) -> Result<(), TransportError> {
-        if self.unanswered == 0 {
+        if self.is_idle() {
             let line = wire::encode(&ToAgent { id: self.next_id, request: Request::Bye { clear_staging } });
             let goodbye = async {
                 self.transport.send(line).await?;

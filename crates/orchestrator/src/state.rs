@@ -1,13 +1,21 @@
 //! The state folder of a cluster on this machine: its PKI and its journal. Beside the inventory by default.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Write as _};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use jiff::Timestamp;
 use k8swin_protocol::SecretBytes;
 
 use crate::RunError;
+
+/// How a run is named in the cluster's lock, for as long as it lives.
+pub(crate) struct RunName {
+    /// The name.
+    pub(crate) name: String,
+    _lock: Option<File>,
+}
 
 /// The state folder.
 pub(crate) struct StateDir {
@@ -24,6 +32,28 @@ impl StateDir {
     pub(crate) fn journal(&self) -> Result<Utf8PathBuf, RunError> {
         self.create(&self.path)?;
         Ok(self.path.join("journal.jsonl"))
+    }
+
+    /// The run, as it is named in the cluster's lock. The runs of one state folder have one name, except while another
+    /// is alive: so a run takes over at once what a killed one held, and never what one that works holds.
+    pub(crate) fn run(&self) -> Result<RunName, RunError> {
+        let fresh = format!("{}-{}", std::process::id(), Timestamp::now().as_nanosecond());
+        self.create(&self.path)?;
+        let path = self.path.join("run");
+        let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = file.map_err(|source| failed("open", &path, source))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Ok(RunName { name: fresh, _lock: None }),
+            Err(fs::TryLockError::Error(source)) => return Err(failed("lock", &path, source)),
+        }
+        let mut name = String::new();
+        file.read_to_string(&mut name).map_err(|source| failed("read", &path, source))?;
+        if name.is_empty() {
+            file.write_all(fresh.as_bytes()).map_err(|source| failed("write", &path, source))?;
+            name = fresh;
+        }
+        Ok(RunName { name, _lock: Some(file) })
     }
 
     /// The PKI's files, by their names below the PKI folder; empty when there are none.
@@ -120,6 +150,17 @@ fn failed(action: &'static str, path: &Utf8Path, source: io::Error) -> RunError 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_runs_that_are_gone_share_their_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::new(&Utf8Path::from_path(folder.path()).unwrap().join("demo"));
+        let first = state.run().unwrap();
+        assert_ne!(state.run().unwrap().name, first.name, "it is at work");
+        let name = first.name.clone();
+        drop(first);
+        assert_eq!(state.run().unwrap().name, name);
+    }
 
     #[test]
     fn pki_files_come_back_and_are_private() {

@@ -89,13 +89,18 @@ pub enum Request {
     Kube(KubeCall),
     /// Take the cluster's lock. Answer: [`Response::Lock`].
     Lock {
-        /// Who asks: `user@laptop, up, 2026-11-23T10:00:00Z`.
+        /// Who asks, for people: `user@laptop`.
         owner: String,
+        /// Names the run. A lock that another session of the same owner's same run took passes to this one.
+        run: String,
         /// Take it from whoever holds it.
         break_lock: bool,
     },
     /// Give the lock back. Answer: [`Response::Done`].
     Unlock,
+    /// This session ends, and its run comes back over another connection: the lock stays with the run, until 30 s without
+    /// a sign of life. Answer: [`Response::Done`].
+    KeepLock,
     /// Restart the host. Answer: [`Response::Done`], then the connection ends.
     Reboot {
         /// Why, for the host's event log.
@@ -439,8 +444,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lines_are_ascii_and_come_back(owner in ".*", break_lock: bool, id: u64) {
-            let message = ToAgent { id, request: Request::Lock { owner, break_lock } };
+        fn lines_are_ascii_and_come_back(owner in ".*", run in ".*", break_lock: bool, id: u64) {
+            let message = ToAgent { id, request: Request::Lock { owner, run, break_lock } };
             let line = encode(&message);
             prop_assert!(line.is_ascii());
             prop_assert_eq!(line.matches('\n').count(), 1);

@@ -21,7 +21,7 @@ fn text(name: &str) -> LinuxResource {
 }
 
 fn lock(owner: &str, break_lock: bool) -> Request {
-    Request::Lock { owner: owner.into(), break_lock }
+    Request::Lock { owner: owner.into(), run: format!("a run of {owner}"), break_lock }
 }
 
 /// The answers without events and greeting.
@@ -278,6 +278,25 @@ fn the_lock_keeps_two_sessions_apart() {
         assert!(held.ask(Request::Ping).contains("done"));
     });
     assert_eq!(host.state_json(), before, "the lock went with its session");
+}
+
+#[test]
+fn a_lock_outlives_its_session_only_for_its_own_run() {
+    let host = linux();
+    let before = host.state_json();
+    for leave in [Request::KeepLock, Request::Reboot { reason: "a feature".into() }] {
+        talk(&host, [lock("one", false), leave, Request::Bye { clear_staging: true }]);
+        assert!(matches!(
+            replies(talk(&host, [lock("other", false)])).as_slice(),
+            [Ok(Response::Lock(LockAnswer::Held { .. }))]
+        ));
+        let other_run = Request::Lock { owner: "one".into(), run: "another run".into(), break_lock: false };
+        assert!(matches!(replies(talk(&host, [other_run])).as_slice(), [Ok(Response::Lock(LockAnswer::Held { .. }))]));
+        let back = replies(talk(&host, [lock("one", false), Request::Ping, Request::Bye { clear_staging: true }]));
+        assert_eq!(back[0], Ok(Response::Lock(LockAnswer::Granted)));
+        assert!(!host.state_json().contains("lock.json"), "it went with the session that gave it back");
+    }
+    assert_ne!(host.state_json(), before, "it has booted again");
 }
 
 #[test]
