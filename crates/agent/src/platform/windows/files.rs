@@ -2,7 +2,6 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write as _};
-use std::iter;
 use std::os::windows::fs::OpenOptionsExt as _;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,8 +16,6 @@ use super::access;
 /// How long a file that is to be replaced may be in use, and how often the replacement is tried.
 const IN_USE: Duration = Duration::from_secs(2);
 const IN_USE_POLL: Duration = Duration::from_millis(20);
-/// How many former versions of a program may run beside it.
-const SET_ASIDE: u32 = 4;
 
 fn look(path: &HostPath) -> Result<Option<Metadata>> {
     match fs::symlink_metadata(path.as_str()) {
@@ -72,25 +69,17 @@ pub(super) fn set_permissions(path: &HostPath, permissions: &Permissions) -> Res
     access::set(path, directory, permissions)
 }
 
-/// Removes what a killed agent left beside a file, and the programs that ran when it was replaced.
+/// Removes what a killed agent left beside a file.
 pub(super) fn discard_unfinished(path: &HostPath) -> Result<()> {
-    for beside in iter::once(temporary_of(path)).chain(set_aside_of(path)) {
-        match while_in_use(|| fs::remove_file(&beside)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", path)(error)),
-            _ => {}
-        }
+    match fs::remove_file(temporary_of(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// The file that is filled before it takes the place of another.
 fn temporary_of(path: &HostPath) -> String {
     format!("{path}.k8swin")
-}
-
-/// Where a running program is moved to that is replaced. It may run long enough to see several successors.
-fn set_aside_of(path: &HostPath) -> impl Iterator<Item = String> {
-    (0..SET_ASIDE).map(move |number| format!("{path}.{number}.k8swin"))
 }
 
 pub(super) fn remove(path: &HostPath) -> Result<()> {
@@ -139,31 +128,11 @@ fn replace(path: &HostPath, permissions: &Permissions, write: impl FnOnce(&mut F
     renamed
 }
 
-/// Renames over a file. One that stays in use is a running program: it can be renamed, not replaced. Its process keeps
-/// the old file, which goes when it has ended.
+/// Windows refuses to replace a file while somebody has it open, be it for one look: it is tried again for a while.
 fn rename(from: &HostPath, to: &HostPath) -> io::Result<()> {
-    // Programs that have ended meanwhile. One that has not stays.
-    for old in set_aside_of(to) {
-        let _ = fs::remove_file(old);
-    }
-    let refused = match while_in_use(|| fs::rename(from.as_str(), to.as_str())) {
-        Err(error) if is_in_use(&error) => error,
-        result => return result,
-    };
-    let free = set_aside_of(to).find(|old| matches!(fs::exists(old), Ok(false))).ok_or(refused)?;
-    fs::rename(to.as_str(), &free)?;
-    fs::rename(from.as_str(), to.as_str()).inspect_err(|_| {
-        // What cannot be put back is written by the next run.
-        let _ = fs::rename(&free, to.as_str());
-    })
-}
-
-/// Windows refuses to replace or remove a file while somebody has it open, be it for one look: it is tried again for a
-/// while.
-fn while_in_use(attempt: impl Fn() -> io::Result<()>) -> io::Result<()> {
     let since = Instant::now();
     loop {
-        match attempt() {
+        match fs::rename(from.as_str(), to.as_str()) {
             Err(error) if is_in_use(&error) && since.elapsed() < IN_USE => thread::sleep(IN_USE_POLL),
             result => return result,
         }
