@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use k8swin_sandbox::LinuxHost;
+use k8swin_sandbox::{LinuxHost, WindowsHost};
 
 use crate::error::{Error, file};
 use crate::hosts::Hosts;
@@ -16,6 +16,13 @@ const LINUX: [(&str, &[&str]); 5] = [
     ("docker.txt", &["sh", "-c", "docker ps --all; docker images; docker info"]),
     ("processes.txt", &["ps", "-e", "-o", "pid,ppid,rss,etime,args"]),
 ];
+
+/// What is kept of a Windows host: folders below its drive C:, each with the name that it gets.
+const WINDOWS: [(&str, &str); 3] =
+    [("k8swin/log", "log"), ("stand-ins", "stand-ins"), ("ProgramData/docker", "docker")];
+
+/// Files that are logs, or state that a person can read.
+const READABLE: [&str; 3] = ["log", "json", "txt"];
 
 /// Empties the folder for logs.
 pub(crate) fn prepare(folder: &Path) -> Result<(), Error> {
@@ -32,6 +39,34 @@ pub(crate) fn collect(hosts: &Hosts, folder: &Path) {
         let folder = folder.join(host.hostname());
         if fs::create_dir_all(&folder).is_ok() {
             of_linux(host, &folder);
+        }
+    }
+    for host in hosts.windows() {
+        let folder = folder.join(host.hostname());
+        if fs::create_dir_all(&folder).is_ok() {
+            of_windows(host, &folder);
+        }
+    }
+}
+
+fn of_windows(host: &WindowsHost, folder: &Path) {
+    for (of, to) in WINDOWS {
+        copy_readable(&host.drive().join(of), &folder.join(to));
+    }
+    let words = ["sh", "-c", "ip address; ip route; ss -tlnp; ps -e -o pid,ppid,rss,etime,args"];
+    if let Ok(output) = host.linux(&words).output() {
+        let _ = fs::write(folder.join("network-and-processes.txt"), [output.stdout, output.stderr].concat());
+    }
+}
+
+fn copy_readable(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).into_iter().flatten().filter_map(Result::ok) {
+        let path = entry.path();
+        let ending = path.extension().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() {
+            copy_readable(&path, &to.join(entry.file_name()));
+        } else if READABLE.contains(&ending.as_str()) && fs::create_dir_all(to).is_ok() {
+            let _ = fs::copy(&path, to.join(entry.file_name()));
         }
     }
 }

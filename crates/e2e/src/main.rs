@@ -23,6 +23,8 @@ mod run;
 #[cfg(target_os = "linux")]
 mod twin;
 #[cfg(target_os = "linux")]
+mod windows;
+#[cfg(target_os = "linux")]
 mod winrm;
 
 #[cfg(target_os = "linux")]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use clap::Parser;
 use k8swin_inventory::Cluster;
+use k8swin_protocol::Os;
 use k8swin_sandbox::{Flavour, Rootfs, Sandbox};
 
 use crate::error::{Error, file};
@@ -18,6 +19,7 @@ use crate::interrupt::Interrupt;
 use crate::k8swin::K8swin;
 use crate::parts::Parts;
 use crate::twin::Desk;
+use crate::windows::WindowsParts;
 use crate::{logs, programs};
 
 /// Build a cluster of real hosts in a sandbox on this machine with k8swin, prove it, and take it apart.
@@ -37,9 +39,6 @@ pub(crate) struct Arguments {
     /// A folder with k8swin and the agents.
     #[arg(long)]
     dist: Utf8PathBuf,
-    /// A Wine prefix for Windows hosts to begin with.
-    #[arg(long)]
-    prefix: Option<PathBuf>,
     /// Where logs go; it is emptied first.
     #[arg(long, default_value = "target/e2e")]
     logs: PathBuf,
@@ -93,12 +92,19 @@ fn whole(arguments: &Arguments, parts: &mut Parts) -> Result<(), Error> {
     desk.write_inventory(&original, &arguments.inventory, &cluster, arguments.kubernetes.as_deref(), &dist)?;
     let systems: BTreeSet<_> = cluster.hosts.iter().map(|host| host.os()).collect();
     programs::assemble(desk.programs().as_std_path(), &arguments.binaries, &rootfs, &systems)?;
+    let windows = match systems.contains(&Os::Windows) {
+        true => Some(
+            parts
+                .part("stand-ins for Windows", || WindowsParts::build().map(|windows| (windows, "built".to_owned())))?,
+        ),
+        false => None,
+    };
     let mut hosts = parts.part("boot hosts", || {
         let making = Making {
             sandbox: &sandbox,
             cluster: &cluster,
             rootfs: &rootfs,
-            prefix: arguments.prefix.as_deref(),
+            windows: windows.as_ref(),
             desk: &desk,
             runtime: runtime.handle(),
             interrupt: &interrupt,

@@ -60,7 +60,7 @@ impl WindowsMachine {
     pub(crate) fn reboot(&self) -> Result<(), SandboxError> {
         self.off.store(true, Ordering::Release);
         self.power().cancel();
-        self.host.power_off();
+        self.host.power_off()?;
         self.host.power_on()?;
         *self.power() = CancellationToken::new();
         self.off.store(false, Ordering::Release);

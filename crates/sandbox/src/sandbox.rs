@@ -12,12 +12,13 @@ use crate::{SandboxError, cgroup, network};
 const PREFIX: &str = "k8swin-";
 
 /// What every sandbox needs, with the Debian package that has it.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
     ("systemd-nspawn", "systemd-container"),
+    ("sysctl", "procps"),
 ];
 
 /// Where root filesystems are cached and the hosts of running sandboxes lie.

@@ -26,15 +26,22 @@ pub const SERVER: &str = "/usr/lib/wine/wineserver64";
 /// Wine's own library, whose functions the stand-in passes on.
 const IPHLPAPI: &str = "/usr/lib/x86_64-linux-gnu/wine/x86_64-windows/iphlpapi.dll";
 
+/// The program that puts a host's network in place, below the prefix: its argument `boot` is for before each boot.
+pub const LINUX_SIDE: &str = "drive_c/stand-ins/linux-side";
+
 /// The mark by which Wine knows its own libraries, and another one: a copy of another name is loaded as it is then.
 const BUILTIN: &[u8] = b"Wine builtin DLL";
 const COPY: &[u8] = b"Wine copied DLL ";
 
-const LIBRARIES: [(&str, &str); 3] = [
+const LIBRARIES: [(&str, &str); 4] = [
     ("iphlpapi", include_str!("../libraries/iphlpapi.c")),
     ("dismapi", include_str!("../libraries/dismapi.c")),
+    ("pdh", include_str!("../libraries/pdh.c")),
     ("bcryptprimitives", include_str!("../libraries/bcryptprimitives.c")),
 ];
+
+/// A program, which calls Wine's kernel.
+const OBJECT_NAMES: (&str, &str) = ("object-names", include_str!("../libraries/object-names.c"));
 
 /// What the registry of a host has: Windows Server 2016 (facts real-hosts §5), a minute for a service to start (Wine gives it
 /// ten seconds, Windows thirty), which of Wine's own programs and libraries the stand-ins replace, and the service of Routing
@@ -60,6 +67,7 @@ const REGISTRY: &str = r#"REGEDIT4
 
 [HKEY_CURRENT_USER\Software\Wine\DllOverrides]
 "iphlpapi"="native"
+"pdh"="native"
 "netsh.exe"="native"
 
 [HKEY_LOCAL_MACHINE\SYSTEM\CurrentControlSet\Services\RemoteAccess]
@@ -160,15 +168,16 @@ impl Kit {
         };
         fs::create_dir_all(&kit.libraries).map_err(io(&kit.libraries))?;
         for (name, source) in LIBRARIES {
-            kit.compile_library(name, source)?;
+            kit.compile(name, source, "dll", &["-shared", "-s", "-ladvapi32"])?;
         }
+        kit.compile(OBJECT_NAMES.0, OBJECT_NAMES.1, "exe", &["-s", "-lntdll"])?;
         Ok(kit)
     }
 
-    /// Compiles a library, unless the one that is there was made from the same source.
-    fn compile_library(&self, name: &str, source: &str) -> Result<(), String> {
+    /// Compiles a library or a program, unless the one that is there was made from the same source.
+    fn compile(&self, name: &str, source: &str, ending: &str, arguments: &[&str]) -> Result<(), String> {
         let path = |ending: &str| self.libraries.join(format!("{name}.{ending}"));
-        let (code, library) = (path("c"), path("dll"));
+        let (code, library) = (path("c"), path(ending));
         if library.is_file() && fs::read_to_string(&code).is_ok_and(|text| text == source) {
             return Ok(());
         }
@@ -177,7 +186,7 @@ impl Kit {
         let text = self.libraries.join(format!("{name}-source.c"));
         fs::write(&text, source).map_err(io(&text))?;
         let mut command = Command::new(COMPILER);
-        command.args(["-shared", "-O1", "-s", "-o"]).arg(&beside).arg(&text).arg("-ladvapi32");
+        command.arg("-O1").arg("-o").arg(&beside).arg(&text).args(arguments);
         if name == "iphlpapi" {
             let exports = path("def");
             fs::write(&exports, exports_of_wine(source)?).map_err(io(&exports))?;
@@ -254,11 +263,13 @@ impl Kit {
         }
         let of_wine = system.join("iphlpapi-of-wine.dll");
         fs::write(&of_wine, copy_of_wines()?).map_err(io(&of_wine))?;
+        let object_names = format!("{}.exe", OBJECT_NAMES.0);
+        copy(&self.libraries.join(&object_names), own.join(&object_names))?;
         copy(&self.programs.join("netsh.exe"), system.join("netsh.exe"))?;
         copy(&self.programs.join("remote-access.exe"), own.join("remote-access.exe"))?;
         copy(&self.programs.join("docker.exe"), docker.join("docker.exe"))?;
         copy(&self.programs.join("dockerd.exe"), docker.join("dockerd.exe"))?;
-        let linux_side = own.join("linux-side");
+        let linux_side = prefix.join(LINUX_SIDE);
         copy(&self.linux_side, linux_side.clone())?;
         fs::set_permissions(&linux_side, fs::Permissions::from_mode(0o755)).map_err(io(&linux_side))?;
         let file = own.join(crate::linux::NAMESPACE_FILE);
