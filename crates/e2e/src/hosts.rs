@@ -103,9 +103,7 @@ impl Hosts {
         }
         if self.looked.elapsed() >= LOOK {
             for machine in &self.windows {
-                if !machine.host.is_on() {
-                    machine.reboot()?;
-                }
+                machine.restart_if_asked()?;
             }
             self.looked = Instant::now();
         }
