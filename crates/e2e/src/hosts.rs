@@ -122,6 +122,23 @@ impl Hosts {
         }
         Ok(())
     }
+
+    /// Kills all processes of a Linux host's SSH server, those of its connections with it. systemd starts it again.
+    pub(crate) fn kill_sshd(&self, name: &str) -> Result<(), Error> {
+        if let Some(host) = self.linux.iter().find(|host| host.hostname() == name) {
+            host.try_run(&["pkill", "-KILL", "-x", "sshd"])?;
+            // Of a unit that was killed, systemd may think that somebody wanted it.
+            host.try_run(&["systemctl", "start", "ssh.service"])?;
+        }
+        Ok(())
+    }
+
+    /// Restarts the WinRM service of a Windows host.
+    pub(crate) fn restart_winrm(&self, name: &str) {
+        if let Some(machine) = self.windows.iter().find(|machine| machine.host.hostname() == name) {
+            machine.restart_winrm();
+        }
+    }
 }
 
 /// An adapter whose hardware address the kernel makes up.

@@ -21,6 +21,8 @@ mod programs;
 #[cfg(target_os = "linux")]
 mod run;
 #[cfg(target_os = "linux")]
+mod trouble;
+#[cfg(target_os = "linux")]
 mod twin;
 #[cfg(target_os = "linux")]
 mod windows;

@@ -68,6 +68,11 @@ impl WindowsMachine {
         Ok(())
     }
 
+    /// Restarts its WinRM service: connections are cut, and what their shells had started ends.
+    pub(crate) fn restart_winrm(&self) {
+        std::mem::take(&mut *self.power()).cancel();
+    }
+
     /// Restarts it if somebody on it asked for that and the time has come, or if nothing runs on it.
     pub(crate) fn restart_if_asked(&self) -> Result<(), SandboxError> {
         let note = self.host.prefix().join(kit::RESTART);
