@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ipnet::Ipv4Net;
 use k8swin_inventory::Host;
 use k8swin_inventory::cluster::{System, WinRmTransport};
 use k8swin_lab::keys::{self, Authority};
@@ -17,7 +18,7 @@ use k8swin_protocol::{Os, SecretBytes};
 use k8swin_sandbox::{Network, WindowsHost, WindowsSettings, listen};
 use k8swin_stand_ins::ADAPTER_NAMES;
 use k8swin_stand_ins::kit::{self, Kit};
-use k8swin_stand_ins::netsh::Persistent;
+use k8swin_stand_ins::netsh::{Persistent, StoredRoute};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -110,8 +111,16 @@ fn install(
 ) -> Result<WindowsHost, Error> {
     let address = format!("{}/{}", host.node_address, segment.prefix);
     let address = address.parse().map_err(|_| Error::Inventory(format!("{}: the address {address}", host.name)))?;
-    let network =
-        Persistent { addresses: [(NODE_ADAPTER.0.to_owned(), vec![address])].into(), ..Persistent::default() };
+    let network = Persistent {
+        addresses: [(NODE_ADAPTER.0.to_owned(), vec![address])].into(),
+        // kube-proxy takes the adapter of the default route for its own. Nothing lies behind this router.
+        routes: vec![StoredRoute {
+            destination: Ipv4Net::default(),
+            via: segment.client,
+            adapter: NODE_ADAPTER.0.to_owned(),
+        }],
+        ..Persistent::default()
+    };
     parts.kit.install(&windows.prefix(), &windows.namespace_link()?, &network).map_err(Error::Kit)?;
     windows.before_boot(vec![
         windows.prefix_inside().join(kit::LINUX_SIDE).to_string_lossy().into_owned(),

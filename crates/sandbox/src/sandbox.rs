@@ -12,7 +12,7 @@ use crate::{SandboxError, cgroup, network};
 const PREFIX: &str = "k8swin-";
 
 /// What every sandbox needs, with the Debian package that has it.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("unshare", "util-linux"),
@@ -20,6 +20,7 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("systemd-nspawn", "systemd-container"),
     ("debootstrap", "debootstrap"),
     ("sysctl", "procps"),
+    ("mkfs.ext4", "e2fsprogs"),
 ];
 
 /// Where root filesystems are cached and the hosts of running sandboxes lie.

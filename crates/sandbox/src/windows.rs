@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::file;
-use crate::machine::{Machine, PATIENCE, Start};
+use crate::machine::{Machine, PATIENCE, Start, make_disk};
 use crate::sandbox::require;
 use crate::{Sandbox, SandboxError, network, program};
 
@@ -64,10 +64,9 @@ impl WindowsHost {
     pub fn start(sandbox: &Sandbox, settings: WindowsSettings) -> Result<Self, SandboxError> {
         require_wine()?;
         let folder = sandbox.folder().join(&settings.hostname);
-        for part in ["upper", "work", "prefix"] {
-            let path = folder.join(part);
-            fs::create_dir_all(&path).map_err(file("make", path))?;
-        }
+        let prefix = folder.join("prefix");
+        fs::create_dir_all(&prefix).map_err(file("make", prefix))?;
+        make_disk(&folder)?;
         let mut hosts = String::from("127.0.0.1 localhost\n");
         for (address, name) in &settings.names {
             hosts.push_str(&format!("{address} {name}\n"));

@@ -39,16 +39,20 @@ pub const RESTART: &str = "drive_c/stand-ins/restart";
 const BUILTIN: &[u8] = b"Wine builtin DLL";
 const COPY: &[u8] = b"Wine copied DLL ";
 
-const LIBRARIES: [(&str, &str); 5] = [
+const LIBRARIES: [(&str, &str); 6] = [
     ("advapi32", include_str!("../libraries/advapi32.c")),
     ("iphlpapi", include_str!("../libraries/iphlpapi.c")),
     ("dismapi", include_str!("../libraries/dismapi.c")),
     ("pdh", include_str!("../libraries/pdh.c")),
+    ("vmcompute", include_str!("../libraries/vmcompute.c")),
     ("bcryptprimitives", include_str!("../libraries/bcryptprimitives.c")),
 ];
 
-/// A program, which calls Wine's kernel.
-const OBJECT_NAMES: (&str, &str) = ("object-names", include_str!("../libraries/object-names.c"));
+/// Programs in C, and where they are in a prefix.
+const C_PROGRAMS: [(&str, &str, &str); 2] = [
+    ("object-names", include_str!("../libraries/object-names.c"), "stand-ins"),
+    ("wmic", include_str!("../libraries/wmic.c"), "windows/system32/wbem"),
+];
 
 /// What the registry of a host has: Windows Server 2016 (facts real-hosts §5), a minute for a service to start (Wine gives it
 /// ten seconds, Windows thirty), which of Wine's own programs and libraries the stand-ins replace, and the service of Routing
@@ -77,6 +81,7 @@ const REGISTRY: &str = r#"REGEDIT4
 "iphlpapi"="native"
 "pdh"="native"
 "netsh.exe"="native"
+"wmic.exe"="native"
 
 [HKEY_LOCAL_MACHINE\SYSTEM\CurrentControlSet\Services\RemoteAccess]
 "Type"=dword:00000010
@@ -181,9 +186,11 @@ impl Kit {
         };
         fs::create_dir_all(&kit.libraries).map_err(io(&kit.libraries))?;
         for (name, source) in LIBRARIES {
-            kit.compile(name, source, "dll", &["-shared", "-s", "-ladvapi32"])?;
+            kit.compile(name, source, "dll", &["-shared", "-s", "-ladvapi32", "-lole32"])?;
         }
-        kit.compile(OBJECT_NAMES.0, OBJECT_NAMES.1, "exe", &["-s", "-lntdll"])?;
+        for (name, source, _) in C_PROGRAMS {
+            kit.compile(name, source, "exe", &["-s", "-lntdll", "-ladvapi32"])?;
+        }
         Ok(kit)
     }
 
@@ -278,8 +285,10 @@ impl Kit {
             let of_wine = system.join(format!("{name}-of-wine.dll"));
             fs::write(&of_wine, copy_of_wines(name)?).map_err(io(&of_wine))?;
         }
-        let object_names = format!("{}.exe", OBJECT_NAMES.0);
-        copy(&self.libraries.join(&object_names), own.join(&object_names))?;
+        for (name, _, place) in C_PROGRAMS {
+            let name = format!("{name}.exe");
+            copy(&self.libraries.join(&name), drive.join(place).join(&name))?;
+        }
         copy(&self.programs.join("netsh.exe"), system.join("netsh.exe"))?;
         copy(&self.programs.join("remote-access.exe"), own.join("remote-access.exe"))?;
         copy(&self.programs.join("docker.exe"), docker.join("docker.exe"))?;

@@ -15,6 +15,8 @@
 //! | `iphlpapi.dll` | names of adapters and their forwarding; all else is Wine's | registry, Linux |
 //! | `advapi32.dll` | a shutdown that was asked for; all else is Wine's | `C:\stand-ins\restart` |
 //! | `pdh.dll` | the performance counters that kubelet.exe reads | none |
+//! | `vmcompute.dll` | the Host Compute Service, without containers | none |
+//! | `wmic.exe` | the machine's identity, for kubelet.exe | registry |
 //! | `object-names.exe` | the name `\\.\pipe` in lower case, for those who ask for exactly it | Wine's kernel |
 //! | `bcryptprimitives.dll` | random numbers of Rust's standard library | none |
 //!
