@@ -79,3 +79,26 @@ fn of_linux(host: &LinuxHost, folder: &Path) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_windows_host_what_a_person_can_read_is_kept_with_its_folders() {
+        let folder = std::env::temp_dir().join(format!("k8swin-e2e-logs-{}", std::process::id()));
+        let (from, to) = (folder.join("from"), folder.join("to"));
+        fs::create_dir_all(from.join("pods/web")).unwrap();
+        fs::create_dir_all(from.join("empty")).unwrap();
+        for name in ["kubelet.log", "network.json", "netsh.exe", "pods/web/0.log"] {
+            fs::write(from.join(name), name).unwrap();
+        }
+        copy_readable(&from, &to);
+        assert_eq!(fs::read_to_string(to.join("pods/web/0.log")).unwrap(), "pods/web/0.log");
+        assert!(to.join("kubelet.log").is_file() && to.join("network.json").is_file());
+        assert!(!to.join("netsh.exe").exists() && !to.join("empty").exists());
+        // A host that never had any is no trouble.
+        copy_readable(&folder.join("nothing"), &to);
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
