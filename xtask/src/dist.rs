@@ -3,11 +3,13 @@
 use std::env::consts::EXE_SUFFIX;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::{env, fs};
 
 use k8swin_protocol::Sha256;
+
+use crate::cargo;
 
 /// The agents: static on Linux, so that one program runs on every distribution; without a Visual C++ runtime on Windows.
 const AGENTS: [(&str, &str); 2] =
@@ -16,26 +18,26 @@ const AGENTS: [(&str, &str); 2] =
 /// The linker of the Windows target.
 const MINGW: &str = "x86_64-w64-mingw32-gcc";
 
-/// Builds all, copies it to target/dist and prints size and sha256 of each.
-pub(crate) fn run() -> Result<(), String> {
+/// Builds all, copies it to target/dist and prints size and sha256 of each. Returns that folder.
+pub(crate) fn run() -> Result<PathBuf, String> {
     let missing = missing();
     if !missing.is_empty() {
         return Err(format!("this machine cannot build the agents yet; missing:\n  {}", missing.join("\n  ")));
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask has no workspace above it")?;
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let root = crate::root()?;
+    let target = cargo::target(root);
     let dist = target.join("dist");
     fs::create_dir_all(&dist).map_err(|error| format!("cannot create {}: {error}", dist.display()))?;
 
     let program = format!("k8swin{EXE_SUFFIX}");
-    cargo(root, &target, &["--release", "-p", "k8swin", "--bin", "k8swin"])?;
+    cargo::build(root, None, &["--release", "-p", "k8swin", "--bin", "k8swin"])?;
     let mut built = vec![(target.join("release").join(&program), program)];
     // A folder of their own: cargo keeps what the profile `dist` builds for this machine in `dist` below it.
     let agents = target.join("agents");
     for (triple, name) in AGENTS {
-        cargo(
+        cargo::build(
             root,
-            &agents,
+            Some(&agents),
             &["--profile", "dist", "--target", triple, "-p", "k8swin-agent", "--bin", "k8swin-agent"],
         )?;
         built.push((agents.join(triple).join("dist").join(name), name.to_owned()));
@@ -52,11 +54,12 @@ pub(crate) fn run() -> Result<(), String> {
         let _ = writeln!(sums, "{digest}  {name}");
     }
     let path = dist.join("sha256sums");
-    fs::write(&path, sums).map_err(|error| format!("cannot write {}: {error}", path.display()))
+    fs::write(&path, sums).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    Ok(dist)
 }
 
 /// What this machine lacks, each with the command that brings it.
-fn missing() -> Vec<String> {
+pub(crate) fn missing() -> Vec<String> {
     let mut missing = Vec::new();
     // Without rustup (a distribution's Rust) nobody can say which targets there are: then cargo says it.
     if let Some(installed) = output("rustup", &["target", "list", "--installed"]) {
@@ -75,19 +78,6 @@ fn missing() -> Vec<String> {
 fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-fn cargo(root: &Path, target: &Path, arguments: &[&str]) -> Result<(), String> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .current_dir(root)
-        // winrm-rs declares a newer rustc than it needs (.cargo/config.toml).
-        .args(["build", "--locked", "--ignore-rust-version", "--target-dir"])
-        .arg(target)
-        .args(arguments)
-        .status()
-        .map_err(|error| format!("cannot run cargo: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("cargo build {} failed", arguments.join(" "))) }
 }
 
 /// Copies to a temporary name and renames: the program that is replaced may be running.

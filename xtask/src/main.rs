@@ -2,9 +2,13 @@
 //! proves it on hosts.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool that talks to the terminal only")]
 
+mod cargo;
 mod dist;
+#[cfg(target_os = "linux")]
+mod e2e;
 mod test;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -33,13 +37,16 @@ enum Task {
         /// Where the hosts come from.
         #[arg(long)]
         target: Target,
+        #[cfg(target_os = "linux")]
+        #[command(flatten)]
+        arguments: e2e::Arguments,
     },
 }
 
 /// Where the hosts of an end-to-end test come from.
 #[derive(Clone, Copy, ValueEnum)]
 enum Target {
-    /// Linux network namespaces on this machine, with Wine for the Windows hosts.
+    /// Namespaces of this machine: Debian with systemd, and Wine with stand-ins for what it lacks. Needs root.
     Sandbox,
     /// Virtual machines with Windows Server 2016.
     Hyperv,
@@ -48,12 +55,16 @@ enum Target {
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Test { arguments } => test::run(&arguments),
-        Task::Dist => dist::run(),
-        Task::E2e { target } => Err(format!(
-            "the {} end-to-end test is not there yet; it comes with a later release\n\
-             hint: until then `cargo xtask test` runs every command against simulated hosts over real SSH and WinRM",
-            target.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-        )),
+        Task::Dist => dist::run().map(drop),
+        #[cfg(target_os = "linux")]
+        Task::E2e { target: Target::Sandbox, arguments } => e2e::sandbox(&arguments),
+        #[cfg(not(target_os = "linux"))]
+        Task::E2e { target: Target::Sandbox } => {
+            Err("the sandbox is made of Linux' namespaces: run this on Linux".into())
+        }
+        Task::E2e { target: Target::Hyperv, .. } => Err("the test on Hyper-V is not there yet\n\
+             hint: `cargo xtask e2e --target sandbox` runs the real programs on hosts of this machine"
+            .to_owned()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -62,6 +73,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The folder of the workspace.
+fn root() -> Result<&'static Path, String> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or_else(|| "xtask has no workspace above it".to_owned())
 }
 
 #[cfg(test)]

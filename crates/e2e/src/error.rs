@@ -24,6 +24,9 @@ pub(crate) enum Error {
     /// The inventory, or what it asks for, cannot be had here.
     #[error("{0}")]
     Inventory(String),
+    /// The stand-ins for Windows.
+    #[error("{0}")]
+    Kit(String),
     /// Programs of the cluster that are not where they should be.
     #[error("{0}")]
     Programs(String),

@@ -1,32 +1,21 @@
 //! The hosts of an inventory, made in a sandbox.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8swin_inventory::cluster::{System, WinRmTransport};
-use k8swin_inventory::{Cluster, Host};
-use k8swin_lab::keys::{self, Authority};
-use k8swin_lab::program::SharedHost;
-use k8swin_lab::winrm::{Limits, Security, Server};
-use k8swin_protocol::{Os, SecretBytes};
-use k8swin_sandbox::{
-    Adapter, LinuxHost, LinuxSettings, Network, Node, Rootfs, Sandbox, WindowsHost, WindowsSettings, listen, ssh_key,
-};
-use tokio::net::TcpListener;
+use k8swin_inventory::Cluster;
+use k8swin_protocol::Os;
+use k8swin_sandbox::{Adapter, LinuxHost, LinuxSettings, Network, Node, Rootfs, Sandbox, WindowsHost, ssh_key};
 use tokio::runtime::Handle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::error::{Error, file};
 use crate::interrupt::Interrupt;
-use crate::twin::{Desk, Segment, port};
+use crate::twin::{Desk, Segment};
+use crate::windows::{self, WindowsParts};
 use crate::winrm::WindowsMachine;
-
-/// The adapters of a Windows host as Linux calls them, which allows no blanks in names.
-const NODE_ADAPTER: &str = "Ethernet";
-const POD_ADAPTER: &str = "Ethernet2";
 
 /// Between two looks whether a Windows host has shut itself down.
 const LOOK: Duration = Duration::from_secs(1);
@@ -39,8 +28,8 @@ pub(crate) struct Making<'a> {
     pub(crate) cluster: &'a Cluster,
     /// The files of Linux hosts.
     pub(crate) rootfs: &'a Rootfs,
-    /// The Wine prefix that Windows hosts begin with.
-    pub(crate) prefix: Option<&'a Path>,
+    /// What Windows hosts are made from, where there are any.
+    pub(crate) windows: Option<&'a WindowsParts>,
     /// The administrator's folder, which gets the keys.
     pub(crate) desk: &'a Desk,
     /// Where servers run.
@@ -73,7 +62,7 @@ impl Hosts {
         let mut linux = start_linux(making, &mut network, segment, &names)?;
         let servers = CancellationToken::new();
         let guard = servers.clone().drop_guard();
-        let windows = start_windows(making, &mut network, segment, &names, &servers)?;
+        let windows = windows::start(making, &mut network, segment, &names, &servers)?;
         let mut known_hosts = String::new();
         for host in &mut linux {
             making.interrupt.check()?;
@@ -114,9 +103,7 @@ impl Hosts {
         }
         if self.looked.elapsed() >= LOOK {
             for machine in &self.windows {
-                if !machine.host.is_on() {
-                    machine.reboot()?;
-                }
+                machine.restart_if_asked()?;
             }
             self.looked = Instant::now();
         }
@@ -135,13 +122,32 @@ impl Hosts {
         }
         Ok(())
     }
+
+    /// Kills all processes of a Linux host's SSH server, those of its connections with it. systemd starts it again.
+    pub(crate) fn kill_sshd(&self, name: &str) -> Result<(), Error> {
+        if let Some(host) = self.linux.iter().find(|host| host.hostname() == name) {
+            host.try_run(&["pkill", "-KILL", "-x", "sshd"])?;
+            // Of a unit that was killed, systemd may think that somebody wanted it.
+            host.try_run(&["systemctl", "start", "ssh.service"])?;
+        }
+        Ok(())
+    }
+
+    /// Restarts the WinRM service of a Windows host.
+    pub(crate) fn restart_winrm(&self, name: &str) {
+        if let Some(machine) = self.windows.iter().find(|machine| machine.host.hostname() == name) {
+            machine.restart_winrm();
+        }
+    }
 }
 
-fn adapter(name: &str, address: Option<(Ipv4Addr, u8)>) -> Adapter {
+/// An adapter whose hardware address the kernel makes up.
+pub(crate) fn adapter(name: &str, address: Option<(Ipv4Addr, u8)>) -> Adapter {
     Adapter { name: name.to_owned(), mac: None, address }
 }
 
-type Names = [(Ipv4Addr, String)];
+/// All hosts' addresses with their names.
+pub(crate) type Names = [(Ipv4Addr, String)];
 
 fn start_linux(
     making: &Making<'_>,
@@ -167,53 +173,4 @@ fn start_linux(
             Ok(LinuxHost::start(making.sandbox, making.rootfs, settings)?)
         })
         .collect()
-}
-
-fn start_windows(
-    making: &Making<'_>,
-    network: &mut Network,
-    segment: Segment,
-    names: &Names,
-    servers: &CancellationToken,
-) -> Result<Vec<Arc<WindowsMachine>>, Error> {
-    let Some(prefix) = making.prefix else { return Ok(Vec::new()) };
-    let failed = |error: k8swin_lab::LabError| Error::Inventory(error.to_string());
-    let authority = Authority::new().map_err(failed)?;
-    let desk = making.desk;
-    fs::write(desk.authority(), authority.pem()).map_err(file("write", desk.authority()))?;
-    let password = keys::password();
-    desk.write_password(&password)?;
-    let mut machines = Vec::new();
-    for host in making.cluster.hosts.iter().filter(|host| host.os() == Os::Windows) {
-        making.interrupt.check()?;
-        let adapters = [adapter(NODE_ADAPTER, Some((host.node_address, segment.prefix))), adapter(POD_ADAPTER, None)];
-        let namespace = network.attach(making.sandbox, &host.name, &adapters)?;
-        let settings = WindowsSettings {
-            hostname: host.name.clone(),
-            namespace: namespace.clone(),
-            machine_guid: format!("{:08x}-0000-4000-8000-000000000000", u32::from(host.node_address)),
-            names: names.to_vec(),
-            template: prefix.to_owned(),
-        };
-        let windows = WindowsHost::start(making.sandbox, settings)?;
-        windows.power_on()?;
-        let machine = WindowsMachine::new(windows, SecretBytes::new(password.as_bytes()), making.runtime.clone());
-        let address = SocketAddr::from((host.node_address, port(host)));
-        let listener = listen(&namespace, address)?;
-        listener.set_nonblocking(true).map_err(file("listen on", address.to_string()))?;
-        let security = security(host, &authority).map_err(failed)?;
-        let server = Server::new(security, Arc::clone(&machine) as SharedHost, Limits::default());
-        let _inside = making.runtime.enter();
-        let listener = TcpListener::from_std(listener).map_err(file("listen on", address.to_string()))?;
-        making.runtime.spawn(server.serve(listener, servers.clone()));
-        machines.push(machine);
-    }
-    Ok(machines)
-}
-
-fn security(host: &Host, authority: &Authority) -> Result<Security, k8swin_lab::LabError> {
-    match &host.system {
-        System::Windows(windows) if matches!(windows.winrm.transport, WinRmTransport::Http) => Ok(Security::Http),
-        _ => authority.server(&host.name, host.node_address).map(Security::Https),
-    }
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::error::{Error, file};
 use crate::hosts::Hosts;
 use crate::interrupt::Interrupt;
+use crate::trouble::Troubles;
 
 /// The program, and what it works with.
 #[derive(Debug)]
@@ -59,6 +60,17 @@ impl K8swin {
 
     /// Runs a command to its end. Hosts that restart meanwhile come up again.
     pub(crate) fn run(&mut self, command: &str, hosts: &mut Hosts, interrupt: &Interrupt) -> Result<Outcome, Error> {
+        self.run_in_trouble(command, hosts, interrupt, &mut Troubles::default())
+    }
+
+    /// The same, while things happen to hosts.
+    pub(crate) fn run_in_trouble(
+        &mut self,
+        command: &str,
+        hosts: &mut Hosts,
+        interrupt: &Interrupt,
+        troubles: &mut Troubles,
+    ) -> Result<Outcome, Error> {
         interrupt.check()?;
         self.runs += 1;
         let log = self.logs.join(format!("{:02}-{command}.log", self.runs));
@@ -92,6 +104,7 @@ impl K8swin {
                 let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
             }
             hosts.restart_those_that_asked()?;
+            troubles.look(&log, hosts)?;
             thread::sleep(Duration::from_millis(50));
         };
         interrupt.check()?;
@@ -111,6 +124,14 @@ impl Outcome {
             return Ok(self);
         }
         let mut problems = vec![format!("exit code {}", self.code)];
+        problems.extend(self.messages());
+        problems.push(format!("its log: {}", self.log.display()));
+        Err(Error::K8swin { command: self.command, problem: problems.join("\n  ") })
+    }
+
+    /// What it says went wrong: each finding and each host, with its name.
+    pub(crate) fn messages(&self) -> Vec<String> {
+        let mut problems = Vec::new();
         let findings = self.document["findings"].as_array().into_iter().flatten();
         for finding in findings.filter(|finding| finding["severity"] == "error") {
             let text = |key: &str| finding[key].as_str().unwrap_or_default().to_owned();
@@ -124,8 +145,21 @@ impl Outcome {
         if let Some(message) = self.document["error"]["message"].as_str() {
             problems.push(message.to_owned());
         }
-        problems.push(format!("its log: {}", self.log.display()));
-        Err(Error::K8swin { command: self.command, problem: problems.join("\n  ") })
+        problems
+    }
+
+    /// An error unless it ended well, or said of which hosts it did not: all of these had trouble.
+    pub(crate) fn recovered_or_told(self, troubled: &[&str]) -> Result<String, Error> {
+        if self.code == 0 {
+            return Ok("recovered".to_owned());
+        }
+        let failed = |host: &Value| host["error"]["message"].as_str().is_some_and(|message| !message.is_empty());
+        let hosts = self.document["hosts"].as_object().into_iter().flatten();
+        let failed: Vec<_> = hosts.filter(|(_, host)| failed(host)).map(|(name, _)| name.as_str()).collect();
+        if !failed.is_empty() && failed.iter().all(|name| troubled.contains(name)) {
+            return Ok(format!("failed, and says why: {}", failed.join(", ")));
+        }
+        self.succeeded().map(|_| String::new())
     }
 
     /// A count of the document, such as `changed`.

@@ -21,7 +21,11 @@ mod programs;
 #[cfg(target_os = "linux")]
 mod run;
 #[cfg(target_os = "linux")]
+mod trouble;
+#[cfg(target_os = "linux")]
 mod twin;
+#[cfg(target_os = "linux")]
+mod windows;
 #[cfg(target_os = "linux")]
 mod winrm;
 

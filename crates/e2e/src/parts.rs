@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 
 /// What was done so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Parts {
     done: Vec<Part>,
 }
@@ -18,6 +18,16 @@ struct Part {
 }
 
 impl Parts {
+    /// With parts that others have done, and their seconds.
+    pub(crate) fn begun_with(before: &[(String, f64)]) -> Self {
+        let part = |(name, seconds): &(String, f64)| Part {
+            name: name.clone(),
+            time: Duration::try_from_secs_f64(*seconds).unwrap_or_default(),
+            result: String::new(),
+        };
+        Self { done: before.iter().map(part).collect() }
+    }
+
     /// Does one part and tells what it came to.
     pub(crate) fn part<T>(
         &mut self,
@@ -58,13 +68,14 @@ mod tests {
 
     #[test]
     fn a_table_has_every_part_also_the_failed_one() {
-        let mut parts = Parts::default();
+        let mut parts = Parts::begun_with(&[("build".to_owned(), 90.0)]);
         assert_eq!(parts.part("up", || Ok((7, "changed 5".to_owned()))).unwrap(), 7);
         parts.part("a longer name", || Err::<((), String), _>(Error::Interrupted)).unwrap_err();
         let table = parts.table();
         let lines: Vec<_> = table.lines().collect();
-        assert!(lines[0].starts_with("up             ") && lines[0].ends_with(" s  changed 5"), "{table}");
-        assert!(lines[1].starts_with("a longer name  ") && lines[1].ends_with("FAILED"), "{table}");
-        assert!(lines[2].starts_with("total ") && lines[2].ends_with(" s"), "{table}");
+        assert_eq!(lines[0], "build             90.0 s");
+        assert!(lines[1].starts_with("up             ") && lines[1].ends_with(" s  changed 5"), "{table}");
+        assert!(lines[2].starts_with("a longer name  ") && lines[2].ends_with("FAILED"), "{table}");
+        assert!(lines[3].starts_with("total ") && lines[3].contains("90.") && lines[3].ends_with(" s"), "{table}");
     }
 }

@@ -18,7 +18,8 @@ const CNI: [&str; 4] = ["bridge", "host-local", "loopback", "portmap"];
 /// Where Debian's containernetworking-plugins has its programs.
 const CNI_FOLDER: &str = "usr/lib/cni";
 
-/// Links the programs into `folder`. etcd comes from the same folder as the others, or from this machine's package
+/// Links the programs into `folder`. They lie in `binaries` itself, or in `linux/` and `windows/` below it, as `k8swin build`
+/// leaves them. etcd comes from the same folder as the others, or from this machine's package
 /// `etcd-server`; CNI's plugins come from the hosts' own package.
 pub(crate) fn assemble(folder: &Path, binaries: &Path, rootfs: &Rootfs, systems: &BTreeSet<Os>) -> Result<(), Error> {
     let mut wanted: Vec<(Os, &str, PathBuf)> = Vec::new();
@@ -28,7 +29,7 @@ pub(crate) fn assemble(folder: &Path, binaries: &Path, rootfs: &Rootfs, systems:
         None => missing.push(name),
     };
     for name in LINUX {
-        want(Os::Linux, name, vec![binaries.join(name)]);
+        want(Os::Linux, name, vec![binaries.join(name), binaries.join("linux").join(name)]);
     }
     want(Os::Linux, "etcd", vec![binaries.join("etcd"), binaries.join("../etcd/etcd"), "/usr/bin/etcd".into()]);
     for name in CNI {
@@ -36,7 +37,7 @@ pub(crate) fn assemble(folder: &Path, binaries: &Path, rootfs: &Rootfs, systems:
     }
     if systems.contains(&Os::Windows) {
         for name in WINDOWS {
-            want(Os::Windows, name, vec![binaries.join(name)]);
+            want(Os::Windows, name, vec![binaries.join(name), binaries.join("windows").join(name)]);
         }
     }
     if !missing.is_empty() {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use clap::Parser;
 use k8swin_inventory::Cluster;
+use k8swin_protocol::Os;
 use k8swin_sandbox::{Flavour, Rootfs, Sandbox};
 
 use crate::error::{Error, file};
@@ -17,7 +18,9 @@ use crate::hosts::{Hosts, Making};
 use crate::interrupt::Interrupt;
 use crate::k8swin::K8swin;
 use crate::parts::Parts;
+use crate::trouble::Troubles;
 use crate::twin::Desk;
+use crate::windows::WindowsParts;
 use crate::{logs, programs};
 
 /// Build a cluster of real hosts in a sandbox on this machine with k8swin, prove it, and take it apart.
@@ -37,20 +40,26 @@ pub(crate) struct Arguments {
     /// A folder with k8swin and the agents.
     #[arg(long)]
     dist: Utf8PathBuf,
-    /// A Wine prefix for Windows hosts to begin with.
-    #[arg(long)]
-    prefix: Option<PathBuf>,
     /// Where logs go; it is emptied first.
     #[arg(long, default_value = "target/e2e")]
     logs: PathBuf,
     /// Leave the hosts running at the end, until Ctrl-C.
     #[arg(long)]
     keep: bool,
+    /// A part that was done before, for the table of times: its name and its seconds.
+    #[arg(long, value_name = "NAME=SECONDS", value_parser = before)]
+    before: Vec<(String, f64)>,
+}
+
+fn before(text: &str) -> Result<(String, f64), String> {
+    let (name, seconds) = text.split_once('=').ok_or("NAME=SECONDS is expected")?;
+    let seconds = seconds.parse().map_err(|error| format!("{seconds}: {error}"))?;
+    Ok((name.to_owned(), seconds))
 }
 
 /// Runs the test; 0 when all went well.
 pub(crate) fn main(arguments: &Arguments) -> ExitCode {
-    let mut parts = Parts::default();
+    let mut parts = Parts::begun_with(&arguments.before);
     // Hosts end with the thread that started them, so that all of it happens on this one.
     let result = whole(arguments, &mut parts);
     println!("\n{}", parts.table());
@@ -93,12 +102,19 @@ fn whole(arguments: &Arguments, parts: &mut Parts) -> Result<(), Error> {
     desk.write_inventory(&original, &arguments.inventory, &cluster, arguments.kubernetes.as_deref(), &dist)?;
     let systems: BTreeSet<_> = cluster.hosts.iter().map(|host| host.os()).collect();
     programs::assemble(desk.programs().as_std_path(), &arguments.binaries, &rootfs, &systems)?;
+    let windows = match systems.contains(&Os::Windows) {
+        true => Some(
+            parts
+                .part("stand-ins for Windows", || WindowsParts::build().map(|windows| (windows, "built".to_owned())))?,
+        ),
+        false => None,
+    };
     let mut hosts = parts.part("boot hosts", || {
         let making = Making {
             sandbox: &sandbox,
             cluster: &cluster,
             rootfs: &rootfs,
-            prefix: arguments.prefix.as_deref(),
+            windows: windows.as_ref(),
             desk: &desk,
             runtime: runtime.handle(),
             interrupt: &interrupt,
@@ -114,7 +130,7 @@ fn whole(arguments: &Arguments, parts: &mut Parts) -> Result<(), Error> {
         logs: logs.clone(),
         runs: 0,
     };
-    let result = commands(&mut k8swin, &mut hosts, parts, &interrupt);
+    let result = commands(&mut k8swin, &mut hosts, parts, &interrupt, &cluster);
     if result.is_err() {
         logs::collect(&hosts, &logs);
         println!("logs of all hosts: {}", logs.display());
@@ -129,7 +145,13 @@ fn whole(arguments: &Arguments, parts: &mut Parts) -> Result<(), Error> {
 }
 
 /// The commands of the life of a cluster.
-fn commands(k8swin: &mut K8swin, hosts: &mut Hosts, parts: &mut Parts, interrupt: &Interrupt) -> Result<(), Error> {
+fn commands(
+    k8swin: &mut K8swin,
+    hosts: &mut Hosts,
+    parts: &mut Parts,
+    interrupt: &Interrupt,
+    cluster: &Cluster,
+) -> Result<(), Error> {
     parts.part("preflight", || {
         let outcome = k8swin.run("preflight", hosts, interrupt)?.succeeded()?;
         Ok(((), format!("{} ok, {} warnings", outcome.findings("ok"), outcome.findings("warning"))))
@@ -148,7 +170,42 @@ fn commands(k8swin: &mut K8swin, hosts: &mut Hosts, parts: &mut Parts, interrupt
     verify(k8swin, hosts, parts, interrupt, "verify after reboots")?;
     let changed = up(k8swin, hosts, parts, interrupt, "up after reboots")?;
     unchanged(changed)?;
-    parts.part("reset", || {
+    reset(k8swin, hosts, parts, interrupt, "reset")?;
+    in_trouble(k8swin, hosts, parts, interrupt, Troubles::of(cluster))
+}
+
+/// A second life, in which hosts have trouble while the cluster is built.
+fn in_trouble(
+    k8swin: &mut K8swin,
+    hosts: &mut Hosts,
+    parts: &mut Parts,
+    interrupt: &Interrupt,
+    mut troubles: Troubles,
+) -> Result<(), Error> {
+    parts.part("up in trouble", || {
+        let outcome = k8swin.run_in_trouble("up", hosts, interrupt, &mut troubles)?;
+        troubles.all_happened()?;
+        let troubled: Vec<_> = troubles.happened.iter().map(|planned| planned.host.as_str()).collect();
+        let told = outcome.recovered_or_told(&troubled)?;
+        let happened: Vec<_> =
+            troubles.happened.iter().map(|planned| format!("{:?} {}", planned.trouble, planned.host)).collect();
+        Ok(((), format!("{}: {told}", happened.join(", "))))
+    })?;
+    up(k8swin, hosts, parts, interrupt, "up after trouble")?;
+    verify(k8swin, hosts, parts, interrupt, "verify after trouble")?;
+    let changed = up(k8swin, hosts, parts, interrupt, "up once more")?;
+    unchanged(changed)?;
+    reset(k8swin, hosts, parts, interrupt, "reset after trouble")
+}
+
+fn reset(
+    k8swin: &mut K8swin,
+    hosts: &mut Hosts,
+    parts: &mut Parts,
+    interrupt: &Interrupt,
+    name: &str,
+) -> Result<(), Error> {
+    parts.part(name, || {
         let outcome = k8swin.run("reset", hosts, interrupt)?.succeeded()?;
         Ok(((), format!("changed {}", outcome.count("changed")?)))
     })

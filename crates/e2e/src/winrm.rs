@@ -18,6 +18,7 @@ use k8swin_lab::pipe::{self, Console};
 use k8swin_lab::program::{Account, CommandHost, CommandLine, ConnectionFaults, Output, RunningProgram};
 use k8swin_protocol::{HostPath, Os, SecretBytes};
 use k8swin_sandbox::{ADMINISTRATOR, SandboxError, WindowsHost};
+use k8swin_stand_ins::kit;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -60,11 +61,31 @@ impl WindowsMachine {
     pub(crate) fn reboot(&self) -> Result<(), SandboxError> {
         self.off.store(true, Ordering::Release);
         self.power().cancel();
-        self.host.power_off();
+        self.host.power_off()?;
         self.host.power_on()?;
         *self.power() = CancellationToken::new();
         self.off.store(false, Ordering::Release);
         Ok(())
+    }
+
+    /// Restarts its WinRM service: connections are cut, and what their shells had started ends.
+    pub(crate) fn restart_winrm(&self) {
+        std::mem::take(&mut *self.power()).cancel();
+    }
+
+    /// Restarts it if somebody on it asked for that and the time has come, or if nothing runs on it.
+    pub(crate) fn restart_if_asked(&self) -> Result<(), SandboxError> {
+        let note = self.host.prefix().join(kit::RESTART);
+        if let Ok(text) = fs::read_to_string(&note) {
+            let grace = Duration::from_secs(text.trim().parse().unwrap_or_default());
+            let asked = fs::metadata(&note).and_then(|note| note.modified()).ok();
+            if asked.and_then(|asked| asked.elapsed().ok()).is_none_or(|passed| passed < grace) {
+                return Ok(());
+            }
+            let _ = fs::remove_file(&note);
+            return self.reboot();
+        }
+        if self.host.is_on() { Ok(()) } else { self.reboot() }
     }
 
     fn power(&self) -> MutexGuard<'_, CancellationToken> {

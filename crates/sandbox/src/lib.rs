@@ -20,6 +20,6 @@ pub use error::SandboxError;
 pub use linux::{LinuxHost, LinuxSettings, Node, ssh_key};
 pub use machine::children;
 pub use network::{Adapter, Network, listen};
-pub use rootfs::{Flavour, Rootfs};
-pub use sandbox::{Sandbox, cache};
+pub use rootfs::{Flavour, Rootfs, debian};
+pub use sandbox::{Sandbox, cache, needed};
 pub use windows::{ADMINISTRATOR, CommandMark, WindowsHost, WindowsSettings, require_wine};

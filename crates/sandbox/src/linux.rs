@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::file;
-use crate::machine::{Machine, PATIENCE, Start, children};
+use crate::machine::{Machine, PATIENCE, Start, children, make_disk};
 use crate::rootfs::Rootfs;
 use crate::sandbox::require;
 use crate::{Sandbox, SandboxError, cgroup, program};
@@ -287,6 +287,7 @@ fn write_files(folder: &Path, settings: &LinuxSettings) -> Result<(), SandboxErr
     files.enable("systemd-networkd.service", "multi-user.target")?;
     files.enable("systemd-networkd-wait-online.service", "network-online.target")?;
     let Some(node) = &settings.node else { return Ok(()) };
+    make_disk(folder)?;
     for (name, mode, content) in NODE_FILES {
         files.write(name, mode, content)?;
     }

@@ -7,15 +7,18 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::SandboxError;
 use crate::error::file;
 use crate::network::namespace_file;
+use crate::{SandboxError, program};
 
 /// Far more than any step takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How many bytes of a console an error shows.
 const SHOWN: usize = 4000;
+
+/// The size of a host's disk in bytes.
+const DISK: u64 = 64 << 30;
 
 /// What a host is started with.
 pub(crate) struct Start<'a> {
@@ -98,6 +101,15 @@ impl Drop for Machine {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Makes the file of a host's disk, which takes room as it is filled.
+pub(crate) fn make_disk(folder: &Path) -> Result<(), SandboxError> {
+    let path = folder.join("disk.img");
+    let made = File::create(&path).and_then(|disk| disk.set_len(DISK));
+    made.map_err(file("write", &path))?;
+    let mut command = program::command("mkfs.ext4", ["-q", "-F", "-E", "lazy_itable_init=1,nodiscard"]);
+    program::finish(command.arg(&path)).map(drop)
 }
 
 /// The processes that a process started and that are there.

@@ -117,6 +117,20 @@ pub(crate) fn remove_namespace(name: &str) {
     let _ = ip(&["netns", "delete", name]);
 }
 
+/// Takes from a namespace what programs in it made: addresses, the routes with them, bridges, forwarding. Adapters stay.
+pub(crate) fn forget(namespace: &str) -> Result<(), SandboxError> {
+    let bridges = program::run("ip", ["-n", namespace, "-oneline", "link", "show", "type", "bridge"])?;
+    for bridge in bridges.lines().filter_map(|line| line.split(": ").nth(1)) {
+        ip(&["-n", namespace, "link", "del", bridge])?;
+    }
+    let links = program::run("ip", ["-n", namespace, "-oneline", "link", "show"])?;
+    for link in links.lines().filter_map(|line| line.split(": ").nth(1)?.split('@').next()) {
+        ip(&["-n", namespace, "-4", "address", "flush", "dev", link, "scope", "global"])?;
+    }
+    // All adapters' with it.
+    ip(&["netns", "exec", namespace, "sysctl", "--quiet", "--write", "net.ipv4.ip_forward=0"])
+}
+
 fn ip(arguments: &[&str]) -> Result<(), SandboxError> {
     program::run("ip", arguments).map(|_| ())
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::file;
-use crate::sandbox::{cache, require};
+use crate::sandbox::cache;
 use crate::{SandboxError, program};
 
 /// What a host has beyond Debian's smallest system.
@@ -54,7 +54,6 @@ impl Rootfs {
     /// # Errors
     /// [`SandboxError::Missing`] where this machine cannot make one.
     pub fn cached(flavour: Flavour) -> Result<Self, SandboxError> {
-        require(&[("debootstrap", "debootstrap")])?;
         let (mirror, release) = debian()?;
         let cache = cache();
         fs::create_dir_all(&cache).map_err(file("make", &cache))?;
@@ -123,7 +122,10 @@ fn finish(root: &Path, flavour: Flavour) -> io::Result<()> {
 }
 
 /// The mirror and the release of the Debian that this machine itself runs, as its apt has them.
-fn debian() -> Result<(String, String), SandboxError> {
+///
+/// # Errors
+/// [`SandboxError::Missing`] where it runs another system, or apt knows no mirror.
+pub fn debian() -> Result<(String, String), SandboxError> {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let value =
         |key: &str| release.lines().find_map(|line| line.strip_prefix(key)).map(|value| value.trim_matches('"'));

@@ -12,12 +12,15 @@ use crate::{SandboxError, cgroup, network};
 const PREFIX: &str = "k8swin-";
 
 /// What every sandbox needs, with the Debian package that has it.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
     ("systemd-nspawn", "systemd-container"),
+    ("debootstrap", "debootstrap"),
+    ("sysctl", "procps"),
+    ("mkfs.ext4", "e2fsprogs"),
 ];
 
 /// Where root filesystems are cached and the hosts of running sandboxes lie.
@@ -43,13 +46,7 @@ impl Sandbox {
     /// [`SandboxError::Missing`] where this machine cannot have one.
     pub fn new() -> Result<Self, SandboxError> {
         static SANDBOXES: AtomicU32 = AtomicU32::new(0);
-        if effective_user() != "0" {
-            return Err(SandboxError::Missing {
-                what: "only root can make hosts".into(),
-                remedy: "run this as root".into(),
-            });
-        }
-        require(&PROGRAMS)?;
+        needed()?;
         remove_what_killed_ones_left();
         // The process comes first: that is how a later run tells what nobody uses any more.
         let name = format!("{PREFIX}{}-{}", std::process::id(), SANDBOXES.fetch_add(1, Ordering::Relaxed));
@@ -75,6 +72,17 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Says what this machine lacks for a sandbox with Linux hosts.
+///
+/// # Errors
+/// [`SandboxError::Missing`].
+pub fn needed() -> Result<(), SandboxError> {
+    if effective_user() == "0" {
+        return require(&PROGRAMS);
+    }
+    Err(SandboxError::Missing { what: "only root can make hosts".into(), remedy: "run this as root".into() })
 }
 
 /// Says the first of these programs that is not installed.

@@ -9,9 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::file;
-use crate::machine::{Machine, PATIENCE, Start};
+use crate::machine::{Machine, PATIENCE, Start, make_disk};
 use crate::sandbox::require;
-use crate::{Sandbox, SandboxError, program};
+use crate::{Sandbox, SandboxError, network, program};
 
 const BOOT: &str = include_str!("windows/boot.sh");
 
@@ -64,10 +64,9 @@ impl WindowsHost {
     pub fn start(sandbox: &Sandbox, settings: WindowsSettings) -> Result<Self, SandboxError> {
         require_wine()?;
         let folder = sandbox.folder().join(&settings.hostname);
-        for part in ["upper", "work", "prefix"] {
-            let path = folder.join(part);
-            fs::create_dir_all(&path).map_err(file("make", path))?;
-        }
+        let prefix = folder.join("prefix");
+        fs::create_dir_all(&prefix).map_err(file("make", prefix))?;
+        make_disk(&folder)?;
         let mut hosts = String::from("127.0.0.1 localhost\n");
         for (address, name) in &settings.names {
             hosts.push_str(&format!("{address} {name}\n"));
@@ -88,12 +87,31 @@ impl WindowsHost {
         })?;
         let mut host = Self { settings, folder, machine, leader: 0, before_boot: None, commands: AtomicU64::new(0) };
         host.wait_for_files()?;
-        // The template's is everybody's.
-        let key = r"HKLM\SOFTWARE\Microsoft\Cryptography";
-        let guid = host.settings.machine_guid.clone();
-        program::succeed(&mut host.wine(&["reg.exe", "add", key, "/v", "MachineGuid", "/d", &guid, "/f"]))?;
-        host.power_off();
         Ok(host)
+    }
+
+    /// Gives it, while it is on, the identity that its template does not have: that one is everybody's.
+    ///
+    /// # Errors
+    /// When the registry cannot be written.
+    pub fn set_identity(&self) -> Result<(), SandboxError> {
+        self.set_text(r"HKLM\SOFTWARE\Microsoft\Cryptography", "MachineGuid", &self.settings.machine_guid)
+    }
+
+    /// Writes a text into the registry, while the host is on.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn set_text(&self, key: &str, name: &str, text: &str) -> Result<(), SandboxError> {
+        self.run(&["reg.exe", "add", key, "/v", name, "/d", text, "/f"])
+    }
+
+    /// Runs a program of Windows that must succeed.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn run(&self, words: &[&str]) -> Result<(), SandboxError> {
+        program::succeed(&mut self.wine(words))
     }
 
     fn wait_for_files(&mut self) -> Result<(), SandboxError> {
@@ -132,6 +150,12 @@ impl WindowsHost {
         self.before_boot = Some(words);
     }
 
+    /// The Wine prefix, seen from the host itself.
+    #[must_use]
+    pub fn prefix_inside(&self) -> PathBuf {
+        self.folder.join("prefix")
+    }
+
     /// Its drive C:, seen from this machine.
     #[must_use]
     pub fn drive(&self) -> PathBuf {
@@ -159,12 +183,16 @@ impl WindowsHost {
         program::succeed(&mut self.wine(&["cmd.exe", "/c", "ver"]))
     }
 
-    /// Ends all that runs on it.
-    pub fn power_off(&self) {
+    /// Ends all that runs on it. What only Linux' kernel had of its network is gone, as it is with Windows.
+    ///
+    /// # Errors
+    /// When Linux does not forget.
+    pub fn power_off(&self) -> Result<(), SandboxError> {
         for argument in ["-k", "-w"] {
             // Where there is no server there is nothing to end.
             let _ = program::succeed(&mut self.linux(&[SERVER, argument]));
         }
+        network::forget(&self.settings.namespace)
     }
 
     /// Whether its services run: off, or after an orderly shutdown, they do not.
@@ -207,7 +235,8 @@ impl WindowsHost {
     }
 
     /// A program of Linux in the host's namespaces.
-    fn linux(&self, words: &[&str]) -> Command {
+    #[must_use]
+    pub fn linux(&self, words: &[&str]) -> Command {
         let leader = self.leader.to_string();
         let mut command =
             program::command("nsenter", ["--mount", "--uts", "--net", "--pid", "--target", &leader, "--"]);

@@ -23,17 +23,35 @@ pub const LOADER: &str = "/usr/lib/wine/wine64";
 /// See above.
 pub const SERVER: &str = "/usr/lib/wine/wineserver64";
 
-/// Wine's own library, whose functions the stand-in passes on.
-const IPHLPAPI: &str = "/usr/lib/x86_64-linux-gnu/wine/x86_64-windows/iphlpapi.dll";
+/// Wine's own libraries.
+const OF_WINE: &str = "/usr/lib/x86_64-linux-gnu/wine/x86_64-windows";
+
+/// Those of them whose other functions a stand-in passes on.
+const PASSED_ON: [&str; 2] = ["advapi32", "iphlpapi"];
+
+/// The program that puts a host's network in place, below the prefix: its argument `boot` is for before each boot.
+pub const LINUX_SIDE: &str = "drive_c/stand-ins/linux-side";
+
+/// The note that somebody asked for a restart, below the prefix: in how many seconds it is to be.
+pub const RESTART: &str = "drive_c/stand-ins/restart";
 
 /// The mark by which Wine knows its own libraries, and another one: a copy of another name is loaded as it is then.
 const BUILTIN: &[u8] = b"Wine builtin DLL";
 const COPY: &[u8] = b"Wine copied DLL ";
 
-const LIBRARIES: [(&str, &str); 3] = [
+const LIBRARIES: [(&str, &str); 6] = [
+    ("advapi32", include_str!("../libraries/advapi32.c")),
     ("iphlpapi", include_str!("../libraries/iphlpapi.c")),
     ("dismapi", include_str!("../libraries/dismapi.c")),
+    ("pdh", include_str!("../libraries/pdh.c")),
+    ("vmcompute", include_str!("../libraries/vmcompute.c")),
     ("bcryptprimitives", include_str!("../libraries/bcryptprimitives.c")),
+];
+
+/// Programs in C, and where they are in a prefix.
+const C_PROGRAMS: [(&str, &str, &str); 2] = [
+    ("object-names", include_str!("../libraries/object-names.c"), "stand-ins"),
+    ("wmic", include_str!("../libraries/wmic.c"), "windows/system32/wbem"),
 ];
 
 /// What the registry of a host has: Windows Server 2016 (facts real-hosts §5), a minute for a service to start (Wine gives it
@@ -59,8 +77,11 @@ const REGISTRY: &str = r#"REGEDIT4
 "ServicesPipeTimeout"=dword:0000ea60
 
 [HKEY_CURRENT_USER\Software\Wine\DllOverrides]
+"advapi32"="native"
 "iphlpapi"="native"
+"pdh"="native"
 "netsh.exe"="native"
+"wmic.exe"="native"
 
 [HKEY_LOCAL_MACHINE\SYSTEM\CurrentControlSet\Services\RemoteAccess]
 "Type"=dword:00000010
@@ -100,9 +121,10 @@ pub fn needed() -> Result<(), String> {
     for program in [COMPILER, LISTER] {
         run("look for mingw", Command::new(program).arg("--version")).map_err(|_| format!("there is no {program}"))?;
     }
-    for file in [LOADER, SERVER, IPHLPAPI] {
-        if !Path::new(file).is_file() {
-            return Err(format!("there is no {file}"));
+    let libraries = PASSED_ON.iter().map(|name| of_wine(name));
+    for file in [LOADER.into(), SERVER.into()].into_iter().chain(libraries) {
+        if !file.is_file() {
+            return Err(format!("there is no {}", file.display()));
         }
     }
     let libraries = run("rustc", Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]))?;
@@ -130,6 +152,10 @@ pub fn build_for_windows(cargo: &OsStr, arguments: &[&str]) -> Result<PathBuf, S
     command.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER", COMPILER).current_dir(env!("CARGO_MANIFEST_DIR"));
     run("build for Windows", &mut command)?;
     Ok(target_folder().join(TARGET).join("debug"))
+}
+
+fn of_wine(library: &str) -> PathBuf {
+    Path::new(OF_WINE).join(format!("{library}.dll"))
 }
 
 impl Kit {
@@ -160,15 +186,18 @@ impl Kit {
         };
         fs::create_dir_all(&kit.libraries).map_err(io(&kit.libraries))?;
         for (name, source) in LIBRARIES {
-            kit.compile_library(name, source)?;
+            kit.compile(name, source, "dll", &["-shared", "-s", "-ladvapi32", "-lole32"])?;
+        }
+        for (name, source, _) in C_PROGRAMS {
+            kit.compile(name, source, "exe", &["-s", "-lntdll", "-ladvapi32"])?;
         }
         Ok(kit)
     }
 
-    /// Compiles a library, unless the one that is there was made from the same source.
-    fn compile_library(&self, name: &str, source: &str) -> Result<(), String> {
+    /// Compiles a library or a program, unless the one that is there was made from the same source.
+    fn compile(&self, name: &str, source: &str, ending: &str, arguments: &[&str]) -> Result<(), String> {
         let path = |ending: &str| self.libraries.join(format!("{name}.{ending}"));
-        let (code, library) = (path("c"), path("dll"));
+        let (code, library) = (path("c"), path(ending));
         if library.is_file() && fs::read_to_string(&code).is_ok_and(|text| text == source) {
             return Ok(());
         }
@@ -177,10 +206,10 @@ impl Kit {
         let text = self.libraries.join(format!("{name}-source.c"));
         fs::write(&text, source).map_err(io(&text))?;
         let mut command = Command::new(COMPILER);
-        command.args(["-shared", "-O1", "-s", "-o"]).arg(&beside).arg(&text).arg("-ladvapi32");
-        if name == "iphlpapi" {
+        command.arg("-O1").arg("-o").arg(&beside).arg(&text).args(arguments);
+        if PASSED_ON.contains(&name) {
             let exports = path("def");
-            fs::write(&exports, exports_of_wine(source)?).map_err(io(&exports))?;
+            fs::write(&exports, exports_of_wine(name, source)?).map_err(io(&exports))?;
             command.arg(&exports);
         }
         run("compile", &mut command)?;
@@ -252,13 +281,19 @@ impl Kit {
             let name = format!("{name}.dll");
             copy(&self.libraries.join(&name), system.join(&name))?;
         }
-        let of_wine = system.join("iphlpapi-of-wine.dll");
-        fs::write(&of_wine, copy_of_wines()?).map_err(io(&of_wine))?;
+        for name in PASSED_ON {
+            let of_wine = system.join(format!("{name}-of-wine.dll"));
+            fs::write(&of_wine, copy_of_wines(name)?).map_err(io(&of_wine))?;
+        }
+        for (name, _, place) in C_PROGRAMS {
+            let name = format!("{name}.exe");
+            copy(&self.libraries.join(&name), drive.join(place).join(&name))?;
+        }
         copy(&self.programs.join("netsh.exe"), system.join("netsh.exe"))?;
         copy(&self.programs.join("remote-access.exe"), own.join("remote-access.exe"))?;
         copy(&self.programs.join("docker.exe"), docker.join("docker.exe"))?;
         copy(&self.programs.join("dockerd.exe"), docker.join("dockerd.exe"))?;
-        let linux_side = own.join("linux-side");
+        let linux_side = prefix.join(LINUX_SIDE);
         copy(&self.linux_side, linux_side.clone())?;
         fs::set_permissions(&linux_side, fs::Permissions::from_mode(0o755)).map_err(io(&linux_side))?;
         let file = own.join(crate::linux::NAMESPACE_FILE);
@@ -269,9 +304,10 @@ impl Kit {
     }
 }
 
-/// The exports of the stand-in for iphlpapi: those that its source defines, and all others of Wine's, passed on.
-fn exports_of_wine(source: &str) -> Result<String, String> {
-    let listed = run("list iphlpapi", Command::new(LISTER).arg("-p").arg(IPHLPAPI))?;
+/// The exports of a stand-in: those that its source defines, and all others of Wine's, passed on.
+fn exports_of_wine(library: &str, source: &str) -> Result<String, String> {
+    let wines = of_wine(library);
+    let listed = run("list a library", Command::new(LISTER).arg("-p").arg(&wines))?;
     let listed = String::from_utf8_lossy(&listed);
     let table = listed.split("[Ordinal/Name Pointer] Table").nth(1).unwrap_or_default();
     let names = table.lines().skip(1).map_while(|line| line.trim().strip_prefix('['));
@@ -282,19 +318,20 @@ fn exports_of_wine(source: &str) -> Result<String, String> {
     let own = |name: &str| source.contains(&format!(" WINAPI {name}("));
     for name in names.filter(|name| !own(name)) {
         count += 1;
-        writeln!(exports, "  {name}=iphlpapi-of-wine.{name}").map_err(|error| error.to_string())?;
+        writeln!(exports, "  {name}={library}-of-wine.{name}").map_err(|error| error.to_string())?;
     }
     if count < 50 {
-        return Err(format!("{LISTER} shows only {count} functions of {IPHLPAPI}"));
+        return Err(format!("{LISTER} shows only {count} functions of {}", wines.display()));
     }
     Ok(exports)
 }
 
 /// Wine's library as one that is not Wine's own, since Wine looks for its own by their names.
-fn copy_of_wines() -> Result<Vec<u8>, String> {
-    let mut bytes = fs::read(IPHLPAPI).map_err(io(Path::new(IPHLPAPI)))?;
+fn copy_of_wines(library: &str) -> Result<Vec<u8>, String> {
+    let path = of_wine(library);
+    let mut bytes = fs::read(&path).map_err(io(&path))?;
     let at = bytes.windows(BUILTIN.len()).position(|part| part == BUILTIN);
     let mark = at.and_then(|at| bytes.get_mut(at..at + BUILTIN.len()));
-    mark.ok_or_else(|| format!("{IPHLPAPI} is not marked as Wine's own"))?.copy_from_slice(COPY);
+    mark.ok_or_else(|| format!("{} is not marked as Wine's own", path.display()))?.copy_from_slice(COPY);
     Ok(bytes)
 }

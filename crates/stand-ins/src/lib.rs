@@ -13,6 +13,11 @@
 //! | `dockerd.exe`, `docker.exe` | Docker's engine and its command line | `C:\ProgramData\docker\stand-in.json` |
 //! | `dismapi.dll` | Windows features | registry |
 //! | `iphlpapi.dll` | names of adapters and their forwarding; all else is Wine's | registry, Linux |
+//! | `advapi32.dll` | a shutdown that was asked for; all else is Wine's | `C:\stand-ins\restart` |
+//! | `pdh.dll` | the performance counters that kubelet.exe reads | none |
+//! | `vmcompute.dll` | the Host Compute Service, without containers | none |
+//! | `wmic.exe` | the machine's identity, for kubelet.exe | registry |
+//! | `object-names.exe` | the name `\\.\pipe` in lower case, for those who ask for exactly it | Wine's kernel |
 //! | `bcryptprimitives.dll` | random numbers of Rust's standard library | none |
 //!
 //! On Linux the crate has the logic with its tests, the program `linux-side` that the others call, and [`kit`], which puts

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use k8swin_protocol::resource::{CheckOutcome, HostResources, Phase, Planned, ResourceId, WindowsResource};
 use k8swin_protocol::wire::{self, Failure, FromAgent, Request, ResourceResult, Response, ToAgent};
 pub(crate) use k8swin_stand_ins::kit::LOADER;
-use k8swin_stand_ins::kit::{COMPILER, Kit, SERVER, build_for_windows, target_folder};
+use k8swin_stand_ins::kit::{COMPILER, Kit, LINUX_SIDE, SERVER, build_for_windows, target_folder};
 use k8swin_stand_ins::netsh::Persistent;
 
 const BOOT: &str = include_str!("boot.sh");
@@ -207,7 +207,7 @@ impl Machine {
     }
 
     fn boot(&self) {
-        self.run(&[self.prefix().join("drive_c/stand-ins/linux-side").to_str().unwrap(), "boot"]);
+        self.run(&[self.prefix().join(LINUX_SIDE).to_str().unwrap(), "boot"]);
         // A server that stays lets services live on between two commands.
         self.server("-p");
         // The first program starts the services that start at boot. They keep what it has for its output, so that whoever

@@ -16,11 +16,14 @@ mount -t tmpfs tmpfs /run
 mount -t overlay -o "lowerdir=$rootfs,upperdir=$folder/upper,workdir=$folder/work" overlay "$folder/root"
 set -- --capability=CAP_NET_ADMIN,CAP_SYS_MODULE
 if [ "$flavour" = node ]; then
-  # Docker and the kubelet mount file systems, also overlays, which cannot lie on an overlay.
+  # Docker and the kubelet mount file systems, also overlays, which cannot lie on an overlay; and they act upon how full a
+  # disk is, so that it is not this machine's.
+  mkdir -p "$folder/disk"
+  mount -o loop "$folder/disk.img" "$folder/disk"
   set -- --capability=all --system-call-filter='@keyring bpf perf_event_open'
   for path in docker containerd kubelet; do
-    mkdir -p "$folder/$path"
-    set -- "$@" --bind="$folder/$path:/var/lib/$path"
+    mkdir -p "$folder/disk/$path"
+    set -- "$@" --bind="$folder/disk/$path:/var/lib/$path"
   done
 fi
 # `network` lets the host set its own network's settings, and nothing of the machine that it runs on.

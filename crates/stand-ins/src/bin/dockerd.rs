@@ -2,6 +2,9 @@
 //! the real one has them; the Service Control Manager runs `dockerd --run-service`.
 
 #[cfg(windows)]
+#[path = "dockerd/pipe.rs"]
+mod pipe;
+#[cfg(windows)]
 #[path = "dockerd/windows.rs"]
 mod windows;
 

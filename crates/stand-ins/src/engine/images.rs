@@ -16,7 +16,7 @@ pub(super) fn pull(name: &str, now_ms: i64, state: &mut State) -> Result<(), Ref
     }
     if state.image(&tag).is_err() {
         let id = state.identity("image");
-        state.images.push(Image { id, tags: vec![tag], labels: Texts::new(), created_ms: now_ms });
+        state.images.push(Image { id, tags: vec![tag], parent: None, labels: Texts::new(), created_ms: now_ms });
     }
     Ok(())
 }
@@ -34,10 +34,10 @@ pub(super) fn build(
     let base = lines.next().and_then(|line| line.strip_prefix("FROM ")).map(str::trim);
     let base = base.ok_or_else(|| Refused::bad("Please provide a source image with `from` prior to commit"))?;
     pull(base, now_ms, state)?;
-    let inherited = state.image(base)?.labels.clone();
+    let (parent, inherited) = (Some(state.image(base)?.id.clone()), state.image(base)?.labels.clone());
     let id = state.identity("image");
     let labels = inherited.into_iter().chain(labels).collect();
-    state.images.push(Image { id: id.clone(), tags: Vec::new(), labels, created_ms: now_ms });
+    state.images.push(Image { id: id.clone(), tags: Vec::new(), parent, labels, created_ms: now_ms });
     if let Some(tag) = tag {
         self::tag(&id, tag, state)?;
     }
@@ -73,6 +73,7 @@ pub(super) fn tag(name: &str, tag: &str, state: &mut State) -> Result<(), Refuse
 /// Takes a tag, or an identity with all its tags, away. Returns what went: tags and identities.
 pub(super) fn remove(name: &str, state: &mut State) -> Result<Vec<(bool, String)>, Refused> {
     let (id, tag) = (state.image(name)?.id.clone(), with_tag(name));
+    let has_children = state.images.iter().any(|image| image.parent.as_ref() == Some(&id));
     let in_use = state.containers.iter().any(|container| container.image == id);
     let Some(image) = state.images.iter_mut().find(|image| image.id == id) else {
         return Err(Refused::no("image", name));
@@ -81,10 +82,15 @@ pub(super) fn remove(name: &str, state: &mut State) -> Result<Vec<(bool, String)
     if in_use && (!by_tag || image.tags.len() == 1) {
         return Err(Refused::new(409, format!("conflict: unable to remove {name}: a container uses it")));
     }
+    if has_children && !by_tag {
+        let message =
+            format!("conflict: unable to delete {name} (cannot be forced) - image has dependent child images");
+        return Err(Refused::new(409, message));
+    }
     let gone: Vec<_> = image.tags.iter().filter(|found| !by_tag || **found == tag).cloned().collect();
     image.tags.retain(|found| !gone.contains(found));
     let mut removed: Vec<_> = gone.into_iter().map(|tag| (false, tag)).collect();
-    if image.tags.is_empty() {
+    if image.tags.is_empty() && !has_children {
         removed.push((true, format!("sha256:{id}")));
         state.images.retain(|image| image.id != id);
     }
@@ -108,6 +114,9 @@ mod tests {
         assert_eq!(state.image("base:latest").unwrap().tags, ["base:latest"]);
         let again = build(&context("FROM base\n"), Some("pause:1"), Texts::new(), 0, &mut state).unwrap();
         assert_ne!(id, again);
+        // The kubelet, when it is short of disk, removes what no container uses, by identity.
+        let base = format!("sha256:{}", state.image("base").unwrap().id);
+        assert_eq!(remove(&base, &mut state).unwrap_err().code, 409);
         assert!(state.image(&id).unwrap().tags.is_empty());
         tag(&format!("sha256:{id}"), "pause:1", &mut state).unwrap();
         assert_eq!(state.image("pause:1").unwrap().id, id);

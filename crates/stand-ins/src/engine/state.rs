@@ -57,6 +57,9 @@ pub struct Image {
     pub id: String,
     /// Its names, each with a tag.
     pub tags: Vec<String>,
+    /// The one that it was built from, by identity.
+    #[serde(default)]
+    pub parent: Option<String>,
     /// Its labels.
     pub labels: Texts,
     /// When it was made or pulled, in milliseconds since 1970.

@@ -1,4 +1,4 @@
-//! The service `docker`: the engine behind its port.
+//! The service `docker`: the engine behind its port and its pipe.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -25,6 +25,8 @@ use windows_service::service::{
 use windows_service::service_control_handler::{self, ServiceControlHandlerResult};
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 use windows_service::{define_windows_service, service_dispatcher};
+
+use super::pipe;
 
 const NAME: &str = "docker";
 const FOLDER: &str = r"C:\ProgramData\docker";
@@ -141,6 +143,7 @@ fn start() -> Result<Shared, String> {
             thread::spawn(move || drop(converse(&stream, &engine)));
         }
     });
+    pipe::listen()?;
     Ok(engine)
 }
 
