@@ -18,9 +18,18 @@ set -- --capability=CAP_NET_ADMIN,CAP_SYS_MODULE
 if [ "$flavour" = node ]; then
   # Docker and the kubelet mount file systems, also overlays, which cannot lie on an overlay.
   set -- --capability=all --system-call-filter='@keyring bpf perf_event_open'
+  # All hosts would see how full this machine's disk is, and a kubelet takes no pods where that is more than 85 %: each host
+  # has a disk of its own, where this machine can make one.
+  data=$folder/data
+  mkdir -p "$data"
+  if [ ! -e "$folder/disk" ]; then
+    truncate -s 16G "$folder/disk"
+    mkfs.ext4 -q -m 0 -O ^has_journal "$folder/disk" || :
+  fi
+  mount -o loop "$folder/disk" "$data" || echo 'no disk of its own: this machine has no loop devices'
   for path in docker containerd kubelet; do
-    mkdir -p "$folder/$path"
-    set -- "$@" --bind="$folder/$path:/var/lib/$path"
+    mkdir -p "$data/$path"
+    set -- "$@" --bind="$data/$path:/var/lib/$path"
   done
 fi
 # `network` lets the host set its own network's settings, and nothing of the machine that it runs on.
