@@ -13,6 +13,9 @@ use crate::error::{Error, file};
 use crate::hosts::Hosts;
 use crate::interrupt::Interrupt;
 
+/// What a run ends with that did its work on some hosts and not on others (README, exit codes).
+const SOME_HOSTS: i32 = 4;
+
 /// The program, and what it works with.
 #[derive(Debug)]
 pub(crate) struct K8swin {
@@ -110,6 +113,21 @@ impl Outcome {
         if self.code == 0 && self.document["result"] == "ok" {
             return Ok(self);
         }
+        Err(self.error())
+    }
+
+    /// An error unless the run did all that can be done without one host, and says so of that host only.
+    pub(crate) fn failed_on(self, host: &str) -> Result<Self, Error> {
+        if self.code == SOME_HOSTS && self.failed() == [host] { Ok(self) } else { Err(self.error()) }
+    }
+
+    /// The hosts that the document has errors of.
+    fn failed(&self) -> Vec<&str> {
+        let hosts = self.document["hosts"].as_object().into_iter().flatten();
+        hosts.filter(|(_, host)| !host["error"].is_null()).map(|(name, _)| name.as_str()).collect()
+    }
+
+    fn error(self) -> Error {
         let mut problems = vec![format!("exit code {}", self.code)];
         let findings = self.document["findings"].as_array().into_iter().flatten();
         for finding in findings.filter(|finding| finding["severity"] == "error") {
@@ -125,7 +143,7 @@ impl Outcome {
             problems.push(message.to_owned());
         }
         problems.push(format!("its log: {}", self.log.display()));
-        Err(Error::K8swin { command: self.command, problem: problems.join("\n  ") })
+        Error::K8swin { command: self.command, problem: problems.join("\n  ") }
     }
 
     /// A count of the document, such as `changed`.

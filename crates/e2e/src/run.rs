@@ -18,7 +18,7 @@ use crate::interrupt::Interrupt;
 use crate::k8swin::K8swin;
 use crate::parts::Parts;
 use crate::twin::Desk;
-use crate::{logs, programs};
+use crate::{flags, logs, outage, programs};
 
 /// Build a cluster of real hosts in a sandbox on this machine with k8swin, prove it, and take it apart.
 #[derive(Clone, Debug, Parser)]
@@ -75,8 +75,12 @@ fn whole(arguments: &Arguments, parts: &mut Parts) -> Result<(), Error> {
         .map_err(file("start", "a runtime"))?;
     let interrupt = Interrupt::listen(runtime.handle()).map_err(file("listen for", "signals"))?;
     let original = fs::read_to_string(&arguments.inventory).map_err(file("read", &arguments.inventory))?;
-    let cluster = k8swin_inventory::parse(&original, &arguments.inventory)
+    let mut cluster = k8swin_inventory::parse(&original, &arguments.inventory)
         .map_err(|errors| Error::Inventory(errors.to_string()))?;
+    if let Some(version) = &arguments.kubernetes {
+        let no_profile = |_| Error::Inventory(format!("there is no release profile for Kubernetes {version}"));
+        cluster.kubernetes = version.parse().map_err(no_profile)?;
+    }
     let logs = absolute(&arguments.logs)?;
     logs::prepare(&logs)?;
     let sandbox = Sandbox::new()?;
@@ -114,7 +118,7 @@ fn whole(arguments: &Arguments, parts: &mut Parts) -> Result<(), Error> {
         logs: logs.clone(),
         runs: 0,
     };
-    let result = commands(&mut k8swin, &mut hosts, parts, &interrupt);
+    let result = commands(&cluster, &mut k8swin, &mut hosts, parts, &interrupt);
     if result.is_err() {
         logs::collect(&hosts, &logs);
         println!("logs of all hosts: {}", logs.display());
@@ -129,7 +133,13 @@ fn whole(arguments: &Arguments, parts: &mut Parts) -> Result<(), Error> {
 }
 
 /// The commands of the life of a cluster.
-fn commands(k8swin: &mut K8swin, hosts: &mut Hosts, parts: &mut Parts, interrupt: &Interrupt) -> Result<(), Error> {
+fn commands(
+    cluster: &Cluster,
+    k8swin: &mut K8swin,
+    hosts: &mut Hosts,
+    parts: &mut Parts,
+    interrupt: &Interrupt,
+) -> Result<(), Error> {
     parts.part("preflight", || {
         let outcome = k8swin.run("preflight", hosts, interrupt)?.succeeded()?;
         Ok(((), format!("{} ok, {} warnings", outcome.findings("ok"), outcome.findings("warning"))))
@@ -148,13 +158,22 @@ fn commands(k8swin: &mut K8swin, hosts: &mut Hosts, parts: &mut Parts, interrupt
     verify(k8swin, hosts, parts, interrupt, "verify after reboots")?;
     let changed = up(k8swin, hosts, parts, interrupt, "up after reboots")?;
     unchanged(changed)?;
+    outage::outages(cluster, k8swin, hosts, parts, interrupt)?;
+    parts.part("flags", || {
+        let flags::Checked { logs, known } = flags::check(hosts, cluster.kubernetes.minor)?;
+        for line in &known {
+            println!("   {line}");
+        }
+        Ok(((), format!("{logs} logs, {} remarks, each with a known reason", known.len())))
+    })?;
     parts.part("reset", || {
         let outcome = k8swin.run("reset", hosts, interrupt)?.succeeded()?;
         Ok(((), format!("changed {}", outcome.count("changed")?)))
     })
 }
 
-fn up(
+/// Runs `up`; what it changed.
+pub(crate) fn up(
     k8swin: &mut K8swin,
     hosts: &mut Hosts,
     parts: &mut Parts,
@@ -176,7 +195,8 @@ fn unchanged(changed: u64) -> Result<(), Error> {
     Err(Error::K8swin { command: "up".to_owned(), problem })
 }
 
-fn verify(
+/// Runs `verify`.
+pub(crate) fn verify(
     k8swin: &mut K8swin,
     hosts: &mut Hosts,
     parts: &mut Parts,
