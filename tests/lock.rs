@@ -71,18 +71,42 @@ impl LocalLab {
     }
 }
 
-#[test]
-fn a_run_that_waits_for_another_host_keeps_its_lock_alive() {
-    let lab = LocalLab::of("seed.toml");
+/// Holds a host at its first change until it is let go: whether it is there, and whether it may go on.
+fn hold(lab: &LocalLab, host: &str) -> (Arc<AtomicBool>, Arc<AtomicBool>) {
     let (reached, open) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let gate = (Arc::clone(&reached), Arc::clone(&open));
-    lab.lab.host("win01").unwrap().simulated().before_mutation(Arc::new(move |_: &str| {
+    lab.lab.host(host).unwrap().simulated().before_mutation(Arc::new(move |_: &str| {
         gate.0.store(true, Ordering::SeqCst);
         while !gate.1.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(())
     }));
+    (reached, open)
+}
+
+#[test]
+fn two_admins_cannot_collide_when_only_one_of_them_reaches_the_first_control_plane() {
+    let lab = LocalLab::of("ha.toml");
+    lab.faults("[hosts.win01]\nunreachable = true\n");
+    Run::new(lab.command(&["up"]).output().unwrap()).exits(4);
+    let (reached, open) = hold(&lab, "win01");
+    lab.faults("[hosts.control01]\nunreachable = true\n");
+    let first = lab.command(&["up"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    lab.wait_for("the first change of win01", || reached.load(Ordering::SeqCst));
+    lab.faults("");
+    let second = Run::new(lab.command(&["up"]).output().unwrap()).exits(1);
+    assert!(second.stderr.contains("control02: the cluster is locked by"), "{}", second.stderr);
+    open.store(true, Ordering::SeqCst);
+    Run::new(first.wait_with_output().unwrap()).exits(4);
+    Run::new(lab.command(&["up"]).output().unwrap()).exits(0);
+    lab.end();
+}
+
+#[test]
+fn a_run_that_waits_for_another_host_keeps_its_lock_alive() {
+    let lab = LocalLab::of("seed.toml");
+    let (reached, open) = hold(&lab, "win01");
     let first = lab.command(&["up"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     lab.wait_for("the first change of win01", || reached.load(Ordering::SeqCst));
 

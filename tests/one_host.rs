@@ -67,6 +67,25 @@ fn up_changes_nothing_when_the_first_control_plane_cannot_be_reached() {
 }
 
 #[test]
+fn a_built_cluster_is_looked_after_without_its_first_control_plane() {
+    let lab = Lab::of("ha.toml");
+    lab.faults("[hosts.win01]\nunreachable = true\n");
+    lab.json(&["up"]).exits(4);
+    lab.faults("[hosts.control01]\nunreachable = true\n");
+    let document = lab.json(&["up"]).exits(4).document();
+    assert_eq!(failed(&document), ["control01"], "{document}");
+    assert!(document["hosts"]["win01"]["changed"].as_u64().unwrap() > 0, "{document}");
+    // Without a majority, etcd answers nobody.
+    lab.faults("[hosts.control01]\nunreachable = true\n[hosts.control03]\nunreachable = true\n");
+    let document = lab.json(&["up"]).exits(1).document();
+    assert_eq!((failed(&document), &document["changed"]), (vec!["control01", "control03"], &0.into()), "{document}");
+    lab.faults("");
+    lab.json(&["up"]).exits(0);
+    assert_eq!(lab.json(&["up"]).exits(0).document()["changed"], 0);
+    lab.json(&["verify"]).exits(0);
+}
+
+#[test]
 fn a_host_that_fails_in_the_check_takes_no_further_part() {
     let lab = Lab::of("ha.toml");
     // Enough to connect and to tell facts, too little for the plan of a control plane.

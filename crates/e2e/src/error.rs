@@ -30,6 +30,9 @@ pub(crate) enum Error {
     /// Programs of the cluster that are not where they should be.
     #[error("{0}")]
     Programs(String),
+    /// The cluster does not do what it should.
+    #[error("{0}")]
+    Cluster(String),
     /// k8swin did not do what it should.
     #[error("k8swin {command}: {problem}")]
     K8swin {

@@ -110,6 +110,17 @@ impl Hosts {
         Ok(())
     }
 
+    /// Cuts a Linux host's power.
+    pub(crate) fn power_off(&mut self, name: &str) {
+        self.linux.iter_mut().filter(|host| host.hostname() == name).for_each(LinuxHost::power_off);
+    }
+
+    /// Boots a Linux host after [`Self::power_off`] and waits until it is up.
+    pub(crate) fn power_on(&mut self, name: &str) -> Result<(), Error> {
+        let hosts = self.linux.iter_mut().filter(|host| host.hostname() == name);
+        Ok(hosts.into_iter().try_for_each(LinuxHost::power_on)?)
+    }
+
     /// Restarts a host in order and waits until it is up again.
     pub(crate) fn reboot(&mut self, name: &str) -> Result<(), Error> {
         if let Some(host) = self.linux.iter_mut().find(|host| host.hostname() == name) {

@@ -14,6 +14,9 @@ use crate::hosts::Hosts;
 use crate::interrupt::Interrupt;
 use crate::trouble::Troubles;
 
+/// What a run ends with that did its work on some hosts and not on others (README, exit codes).
+const SOME_HOSTS: i32 = 4;
+
 /// The program, and what it works with.
 #[derive(Debug)]
 pub(crate) struct K8swin {
@@ -123,10 +126,25 @@ impl Outcome {
         if self.code == 0 && self.document["result"] == "ok" {
             return Ok(self);
         }
+        Err(self.error())
+    }
+
+    /// An error unless the run did all that can be done without one host, and says so of that host only.
+    pub(crate) fn failed_on(self, host: &str) -> Result<Self, Error> {
+        if self.code == SOME_HOSTS && self.failed() == [host] { Ok(self) } else { Err(self.error()) }
+    }
+
+    /// The hosts that the document has errors of.
+    fn failed(&self) -> Vec<&str> {
+        let hosts = self.document["hosts"].as_object().into_iter().flatten();
+        hosts.filter(|(_, host)| !host["error"].is_null()).map(|(name, _)| name.as_str()).collect()
+    }
+
+    fn error(self) -> Error {
         let mut problems = vec![format!("exit code {}", self.code)];
         problems.extend(self.messages());
         problems.push(format!("its log: {}", self.log.display()));
-        Err(Error::K8swin { command: self.command, problem: problems.join("\n  ") })
+        Error::K8swin { command: self.command, problem: problems.join("\n  ") }
     }
 
     /// What it says went wrong: each finding and each host, with its name.
@@ -153,13 +171,11 @@ impl Outcome {
         if self.code == 0 {
             return Ok("recovered".to_owned());
         }
-        let failed = |host: &Value| host["error"]["message"].as_str().is_some_and(|message| !message.is_empty());
-        let hosts = self.document["hosts"].as_object().into_iter().flatten();
-        let failed: Vec<_> = hosts.filter(|(_, host)| failed(host)).map(|(name, _)| name.as_str()).collect();
+        let failed = self.failed();
         if !failed.is_empty() && failed.iter().all(|name| troubled.contains(name)) {
             return Ok(format!("failed, and says why: {}", failed.join(", ")));
         }
-        self.succeeded().map(|_| String::new())
+        Err(self.error())
     }
 
     /// A count of the document, such as `changed`.

@@ -7,6 +7,8 @@
 #[cfg(target_os = "linux")]
 mod error;
 #[cfg(target_os = "linux")]
+mod flags;
+#[cfg(target_os = "linux")]
 mod hosts;
 #[cfg(target_os = "linux")]
 mod interrupt;
@@ -14,6 +16,8 @@ mod interrupt;
 mod k8swin;
 #[cfg(target_os = "linux")]
 mod logs;
+#[cfg(target_os = "linux")]
+mod outage;
 #[cfg(target_os = "linux")]
 mod parts;
 #[cfg(target_os = "linux")]

@@ -21,7 +21,7 @@ use crate::parts::Parts;
 use crate::trouble::Troubles;
 use crate::twin::Desk;
 use crate::windows::WindowsParts;
-use crate::{logs, programs};
+use crate::{flags, logs, outage, programs};
 
 /// Build a cluster of real hosts in a sandbox on this machine with k8swin, prove it, and take it apart.
 #[derive(Clone, Debug, Parser)]
@@ -84,8 +84,12 @@ fn whole(arguments: &Arguments, parts: &mut Parts) -> Result<(), Error> {
         .map_err(file("start", "a runtime"))?;
     let interrupt = Interrupt::listen(runtime.handle()).map_err(file("listen for", "signals"))?;
     let original = fs::read_to_string(&arguments.inventory).map_err(file("read", &arguments.inventory))?;
-    let cluster = k8swin_inventory::parse(&original, &arguments.inventory)
+    let mut cluster = k8swin_inventory::parse(&original, &arguments.inventory)
         .map_err(|errors| Error::Inventory(errors.to_string()))?;
+    if let Some(version) = &arguments.kubernetes {
+        let no_profile = |_| Error::Inventory(format!("there is no release profile for Kubernetes {version}"));
+        cluster.kubernetes = version.parse().map_err(no_profile)?;
+    }
     let logs = absolute(&arguments.logs)?;
     logs::prepare(&logs)?;
     let sandbox = Sandbox::new()?;
@@ -130,7 +134,7 @@ fn whole(arguments: &Arguments, parts: &mut Parts) -> Result<(), Error> {
         logs: logs.clone(),
         runs: 0,
     };
-    let result = commands(&mut k8swin, &mut hosts, parts, &interrupt, &cluster);
+    let result = commands(&cluster, &mut k8swin, &mut hosts, parts, &interrupt);
     if result.is_err() {
         logs::collect(&hosts, &logs);
         println!("logs of all hosts: {}", logs.display());
@@ -146,11 +150,11 @@ fn whole(arguments: &Arguments, parts: &mut Parts) -> Result<(), Error> {
 
 /// The commands of the life of a cluster.
 fn commands(
+    cluster: &Cluster,
     k8swin: &mut K8swin,
     hosts: &mut Hosts,
     parts: &mut Parts,
     interrupt: &Interrupt,
-    cluster: &Cluster,
 ) -> Result<(), Error> {
     parts.part("preflight", || {
         let outcome = k8swin.run("preflight", hosts, interrupt)?.succeeded()?;
@@ -170,6 +174,14 @@ fn commands(
     verify(k8swin, hosts, parts, interrupt, "verify after reboots")?;
     let changed = up(k8swin, hosts, parts, interrupt, "up after reboots")?;
     unchanged(changed)?;
+    outage::outages(cluster, k8swin, hosts, parts, interrupt)?;
+    parts.part("flags", || {
+        let flags::Checked { logs, known } = flags::check(hosts, cluster.kubernetes.minor)?;
+        for line in &known {
+            println!("   {line}");
+        }
+        Ok(((), format!("{logs} logs, {} remarks, each with a known reason", known.len())))
+    })?;
     reset(k8swin, hosts, parts, interrupt, "reset")?;
     in_trouble(k8swin, hosts, parts, interrupt, Troubles::of(cluster))
 }
@@ -182,6 +194,9 @@ fn in_trouble(
     interrupt: &Interrupt,
     mut troubles: Troubles,
 ) -> Result<(), Error> {
+    if troubles.is_empty() {
+        return Ok(());
+    }
     parts.part("up in trouble", || {
         let outcome = k8swin.run_in_trouble("up", hosts, interrupt, &mut troubles)?;
         troubles.all_happened()?;
@@ -211,7 +226,8 @@ fn reset(
     })
 }
 
-fn up(
+/// Runs `up`; what it changed.
+pub(crate) fn up(
     k8swin: &mut K8swin,
     hosts: &mut Hosts,
     parts: &mut Parts,
@@ -233,7 +249,8 @@ fn unchanged(changed: u64) -> Result<(), Error> {
     Err(Error::K8swin { command: "up".to_owned(), problem })
 }
 
-fn verify(
+/// Runs `verify`.
+pub(crate) fn verify(
     k8swin: &mut K8swin,
     hosts: &mut Hosts,
     parts: &mut Parts,

@@ -60,6 +60,11 @@ impl Troubles {
         Self { left, happened: Vec::new() }
     }
 
+    /// Whether the cluster has no host that one could happen to.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.left.is_empty()
+    }
+
     /// Lets happen what the log of the run says that it is time for.
     pub(crate) fn look(&mut self, log: &Path, hosts: &mut Hosts) -> Result<(), Error> {
         let Some(first) = self.left.iter().position(|planned| is_time(planned, log)) else { return Ok(()) };

@@ -206,7 +206,11 @@ async fn look_with_supplies<'a>(cluster: &'a Cluster, options: &'a Options) -> R
 
 async fn up_with(fleet: &mut Fleet<'_>, supplies: &Supplies, state: &StateDir) -> Result<Proof, RunError> {
     fleet.connect().await;
-    fleet.first_control_plane()?;
+    if !state.read_pki()?.is_empty() {
+        // With the keys at hand, a cluster can be looked after without the host that keeps them.
+        fleet.elect();
+    }
+    fleet.led()?;
     fleet.teller.tell(Event::StageStarted(Stage::Preflight));
     let mut findings = judge(fleet);
     // An unreachable host is reported as such; it does not keep the others from being built.
@@ -222,16 +226,16 @@ async fn up_with(fleet: &mut Fleet<'_>, supplies: &Supplies, state: &StateDir) -
     let blueprint = blueprint(fleet, &supplies.release, &pki)?;
     tell_notes(fleet, &blueprint);
     check(fleet, &blueprint).await;
-    fleet.first_control_plane()?;
+    fleet.led()?;
     for phase in Phase::ALL {
         if fleet.interrupted() {
             return Err(RunError::Interrupted);
         }
         apply_phase(fleet, phase, &blueprint.secrets, &supplies.files).await;
-        fleet.first_control_plane()?;
+        fleet.led()?;
     }
     prune(fleet).await;
-    fleet.first_control_plane()?;
+    fleet.led()?;
 
     let expected: Vec<_> =
         fleet.members.iter().filter(|member| member.takes_part()).map(|member| member.host).collect();
@@ -263,7 +267,8 @@ async fn plan_with(fleet: &mut Fleet<'_>, supplies: &Supplies) -> Result<(), Run
 
 async fn reset_with(fleet: &mut Fleet<'_>) -> Result<(), RunError> {
     fleet.connect().await;
-    fleet.first_control_plane()?;
+    fleet.elect();
+    fleet.led()?;
     fleet.lock().await?;
     for phase in Phase::ALL.into_iter().rev() {
         if fleet.interrupted() {

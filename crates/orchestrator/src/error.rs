@@ -14,7 +14,7 @@ pub enum RunError {
     /// Preflight found errors, so nothing was touched.
     #[error("preflight found {} that must be put right first; nothing was changed", count_errors(.0))]
     Preflight(Vec<Finding>),
-    /// The first control-plane host, which holds the lock and the Node objects, failed.
+    /// The control-plane host without which nothing can be done failed: the first one, or the one that took its place.
     #[error("{host}: {failure}")]
     ControlPlane {
         /// The host.

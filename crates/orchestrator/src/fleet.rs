@@ -35,6 +35,8 @@ pub(crate) struct Fleet<'a> {
     agents: BTreeMap<Os, AgentBinary>,
     started: Instant,
     changing: bool,
+    /// The control plane without which this run cannot go on.
+    leader: &'a str,
     /// How this run is named in the lock.
     run: Option<RunName>,
 }
@@ -49,7 +51,8 @@ impl<'a> Fleet<'a> {
         wanted: impl Fn(&Host) -> bool,
     ) -> Self {
         let members = cluster.hosts.iter().filter(|host| wanted(host)).map(Member::new).collect();
-        Self { cluster, options, teller, members, agents, started: Instant::now(), changing: false, run: None }
+        let leader = cluster.first_control_plane().name.as_str();
+        Self { cluster, options, teller, members, agents, started: Instant::now(), changing: false, leader, run: None }
     }
 
     /// How long the run has taken so far.
@@ -140,10 +143,28 @@ impl<'a> Fleet<'a> {
             .collect()
     }
 
-    /// The first control-plane host. It holds the lock, the PKI and the Node objects: without it nothing can be done.
+    /// The first control-plane host, which keeps the keys of all hosts.
     pub(crate) fn first_control_plane(&mut self) -> Result<(&mut Member<'a>, Context<'_, 'a>), RunError> {
         let name = &self.cluster.first_control_plane().name;
         self.control_plane(|member| member.host.name == *name)
+    }
+
+    /// Puts the next control plane in the place of a first one that cannot be reached. Only a majority of them is a
+    /// cluster: with fewer, etcd answers nobody.
+    pub(crate) fn elect(&mut self) {
+        let all = self.cluster.control_planes().count();
+        let mut there = self.members.iter().filter(|member| member.host.is_control_plane() && member.takes_part());
+        if let Some(first) = there.next()
+            && (1 + there.count()) * 2 > all
+        {
+            self.leader = first.host.name.as_str();
+        }
+    }
+
+    /// Whether the control plane without which this run cannot go on still takes part.
+    pub(crate) fn led(&mut self) -> Result<(), RunError> {
+        let name = self.leader;
+        self.control_plane(|member| member.host.name == name).map(drop)
     }
 
     /// The first control-plane host that still takes part: any of them can be asked about the cluster.
@@ -173,36 +194,40 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    /// Takes the cluster's lock. Waits a moment for one that is held: the host may not have noticed yet that a run was
-    /// killed.
+    /// Takes the cluster's lock: on each control plane that takes part, in the order of the inventory. Two runs that reach
+    /// different ones, a majority each, have one in common, so that only one of them gets through. Waits a moment for a
+    /// lock that is held: the host may not have noticed yet that a run was killed.
     pub(crate) async fn lock(&mut self) -> Result<(), RunError> {
         let options = self.options;
-        let name = self.run.insert(StateDir::new(&options.state_dir).run()?).name.clone();
-        let (member, context) = self.first_control_plane()?;
-        let host = member.host.name.clone();
-        let answer = member
-            .persist(context, async |member| member.take_lock(options, &name, options.break_lock, LOCK_PATIENCE).await)
-            .await;
-        match answer {
-            Ok(LockAnswer::Granted) => {
-                self.changing = true;
-                Ok(())
-            }
-            Ok(LockAnswer::Held { owner, silent_seconds }) => Err(RunError::Locked { host, owner, silent_seconds }),
-            Err(SessionError::Cancelled) => Err(RunError::Interrupted),
-            Err(error) => {
-                let failure = error.failure();
-                member.fail(Stage::Connect, failure.clone(), context.teller);
-                Err(RunError::ControlPlane { host, failure })
+        let run = self.run.insert(StateDir::new(&options.state_dir).run()?).name.clone();
+        self.led()?;
+        let names: Vec<_> = self.cluster.control_planes().map(|host| host.name.as_str()).collect();
+        for name in names {
+            let Ok((member, context)) = self.control_plane(|member| member.host.name == name) else { continue };
+            let answer = member
+                .persist(context, async |member| {
+                    member.take_lock(options, &run, options.break_lock, LOCK_PATIENCE).await
+                })
+                .await;
+            match answer {
+                Ok(LockAnswer::Granted) => {}
+                Ok(LockAnswer::Held { owner, silent_seconds }) => {
+                    return Err(RunError::Locked { host: name.to_owned(), owner, silent_seconds });
+                }
+                Err(SessionError::Cancelled) => return Err(RunError::Interrupted),
+                Err(error) => member.fail(Stage::Connect, error.failure(), context.teller),
             }
         }
+        self.led()?;
+        self.changing = true;
+        Ok(())
     }
 
     /// Ends all sessions, all at once, in bounded time. `agent` says what becomes of the agents.
     pub(crate) async fn close(mut self, agent: Closing) {
         // Only the run that holds the lock knows that nobody else is staging, and it keeps the lock until all others are done.
         let (holder, others): (Vec<_>, Vec<_>) = self.members.iter_mut().partition(|member| member.holds_lock());
-        let locked = holder.iter().any(|member| member.takes_part());
+        let locked = self.changing && holder.iter().any(|member| member.takes_part());
         for members in [others, holder] {
             let closing = members.into_iter().map(|member| member.close(agent, locked));
             futures_util::future::join_all(closing).await;

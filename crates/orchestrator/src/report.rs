@@ -22,7 +22,7 @@ pub struct Summary {
     pub duration: Duration,
     /// Whether it was interrupted.
     pub interrupted: bool,
-    /// Whether it stopped before its last stage, because the first control-plane host failed.
+    /// Whether it stopped before its last stage, because the control-plane host without which nothing can be done failed.
     pub stopped: bool,
 }
 

@@ -26,6 +26,9 @@ const POLL: Duration = Duration::from_millis(500);
 /// The label of a node's operating system in 1.5 and, still, in 1.20 (facts A.2 #31).
 const OS_LABEL: &str = "beta.kubernetes.io/os";
 
+/// The label of a node's own name.
+const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
+
 /// What the verification of a cluster found.
 #[derive(Default)]
 pub(crate) struct Proof {
@@ -55,7 +58,7 @@ pub(crate) async fn prove(fleet: &mut Fleet<'_>, state: &StateDir, expected: &[&
     let proven = member.persist(context, async |member| {
         let session = member.session()?;
         let (nodes, mut findings) = ready_nodes(session, expected).await?;
-        findings.extend(pods(session, cluster, &nodes).await?);
+        findings.extend(pods(session, cluster, expected, &nodes).await?);
         Ok(Proof { nodes, findings })
     });
     let from_here = async {
@@ -111,27 +114,51 @@ async fn ready_nodes(
 async fn pods(
     session: &mut AgentSession,
     cluster: &Cluster,
+    expected: &[&Host],
     nodes: &[NodeStatus],
 ) -> Result<Vec<Finding>, SessionError> {
     let mut findings = Vec::new();
     for os in [Os::Linux, Os::Windows] {
-        let ready: Vec<_> = cluster
-            .hosts
-            .iter()
-            .filter(|host| host.os() == os && host.is_worker())
-            .filter(|host| nodes.iter().any(|node| node.name == host.name && node.ready))
-            .collect();
-        if ready.is_empty() {
-            continue;
-        }
-        let result = run_pod(session, os, &ready).await;
+        let Some((workers, selector)) = workers(cluster, expected, nodes, os) else { continue };
+        let result = run_pod(session, os, &workers, &selector).await;
         // Whatever happened, Ctrl-C included, nothing of it stays.
         let pod = KubeCall::Delete { kind: "pod".to_owned(), namespace: "default".to_owned(), name: pod_name(os) };
         let deleted = session.ask_at_last(Request::Kube(pod)).await;
         findings.push(result?);
-        deleted?;
+        match deleted {
+            Ok(_) => {}
+            // It is going: it goes when its kubelet can be heard again.
+            Err(SessionError::Refused(failure)) => findings.push(finding(
+                &cluster.name,
+                "pod-removed",
+                Severity::Warning,
+                failure.to_string(),
+                Some(format!("if it stays: `kubectl delete pod {} --force --grace-period=0`", pod_name(os))),
+            )),
+            Err(error) => return Err(error),
+        }
     }
     Ok(findings)
+}
+
+/// The Ready workers of an operating system among the expected hosts, and the labels that lead a pod there; none where
+/// there is no such worker. The scheduler takes the node of a host that went down less than 40 s ago for Ready (facts B.2),
+/// so that the pod is led to one that is there wherever one is not.
+fn workers<'a>(
+    cluster: &Cluster,
+    expected: &[&'a Host],
+    nodes: &[NodeStatus],
+    os: Os,
+) -> Option<(Vec<&'a Host>, BTreeMap<&'static str, String>)> {
+    let is_worker = |host: &Host| host.os() == os && host.is_worker();
+    let is_ready = |host: &Host| nodes.iter().any(|node| node.name == host.name && node.ready);
+    let workers: Vec<_> = expected.iter().copied().filter(|host| is_worker(host) && is_ready(host)).collect();
+    let first = workers.first()?;
+    let mut selector = BTreeMap::from([(OS_LABEL, os.to_string())]);
+    if cluster.hosts.iter().any(|host| is_worker(host) && expected.iter().all(|expected| expected.name != host.name)) {
+        selector.insert(HOSTNAME_LABEL, first.name.clone());
+    }
+    Some((workers, selector))
 }
 
 fn judge_nodes(expected: &[&Host], nodes: &[NodeStatus]) -> Vec<Finding> {
@@ -163,7 +190,12 @@ fn judge_node(host: &Host, node: Option<&NodeStatus>) -> Finding {
     }
 }
 
-async fn run_pod(session: &mut AgentSession, os: Os, workers: &[&Host]) -> Result<Finding, SessionError> {
+async fn run_pod(
+    session: &mut AgentSession,
+    os: Os,
+    workers: &[&Host],
+    selector: &BTreeMap<&'static str, String>,
+) -> Result<Finding, SessionError> {
     let deadline = Instant::now() + POD_TIMEOUT;
     let name = pod_name(os);
     let path = format!("/api/v1/namespaces/default/pods/{name}");
@@ -176,7 +208,7 @@ async fn run_pod(session: &mut AgentSession, os: Os, workers: &[&Host]) -> Resul
     while Instant::now() < deadline {
         if !created {
             // A fresh cluster refuses pods until the controller-manager has made the default service account.
-            match session.kube(KubeCall::Create { object: pod(os) }).await {
+            match session.kube(KubeCall::Create { object: pod(os, selector) }).await {
                 Ok(_) => created = true,
                 Err(SessionError::Refused(failure)) if failure.answer.contains("AlreadyExists") => created = true,
                 Err(SessionError::Refused(failure)) => last = failure.to_string(),
@@ -243,7 +275,7 @@ fn pod_name(os: Os) -> String {
 
 /// A pod that does nothing, from the pause image that every node of its operating system has anyway: no large image is
 /// pulled to prove that scheduling and pod networks work.
-fn pod(os: Os) -> Value {
+fn pod(os: Os, selector: &BTreeMap<&'static str, String>) -> Value {
     let image = match os {
         Os::Linux => k8swin_blueprint::LINUX_PAUSE_IMAGE,
         Os::Windows => k8swin_blueprint::WINDOWS_PAUSE_IMAGE,
@@ -254,7 +286,7 @@ fn pod(os: Os) -> Value {
         "metadata": { "name": pod_name(os), "namespace": "default", "labels": { "app": "k8swin-verify" } },
         "spec": {
             "containers": [{ "name": "pause", "image": image, "imagePullPolicy": "IfNotPresent" }],
-            "nodeSelector": { (OS_LABEL): os.as_str() },
+            "nodeSelector": selector,
         },
     })
 }
@@ -348,6 +380,24 @@ mod tests {
             findings.iter().map(|finding| finding.severity).collect::<Vec<_>>(),
             [Severity::Ok, Severity::Error]
         );
+    }
+
+    #[test]
+    fn a_pod_is_led_to_a_host_that_is_there_wherever_one_is_not() {
+        let inventory = include_str!("../../../inventories/seed.toml");
+        let cluster = k8swin_inventory::parse(inventory, "seed.toml".into()).unwrap();
+        let hosts: Vec<_> = cluster.hosts.iter().filter(|host| host.os() == Os::Windows).collect();
+        let nodes: Vec<_> = hosts.iter().map(|host| good_node(host)).collect();
+        let of = |expected: &[&Host], nodes: &[NodeStatus]| {
+            let (workers, selector) = workers(&cluster, expected, nodes, Os::Windows)?;
+            Some((workers.len(), selector.get(HOSTNAME_LABEL).cloned()))
+        };
+        let [first, others @ ..] = hosts.as_slice() else { panic!("no Windows hosts") };
+        assert!(!others.is_empty());
+        assert_eq!(of(&hosts, &nodes), Some((hosts.len(), None)), "the scheduler chooses");
+        assert_eq!(of(others, &nodes), Some((others.len(), Some(others[0].name.clone()))));
+        assert_eq!(of(&[*first], &nodes[1..]), None, "it is not Ready");
+        assert_eq!(of(&[], &nodes), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::error::file;
 use crate::machine::{Machine, PATIENCE, Start, children, make_disk};
 use crate::rootfs::Rootfs;
 use crate::sandbox::require;
-use crate::{Sandbox, SandboxError, cgroup, program};
+use crate::{Sandbox, SandboxError, cgroup, network, program};
 
 const BOOT: &str = include_str!("linux/boot.sh");
 
@@ -67,6 +67,8 @@ pub struct LinuxHost {
     leader: u32,
     /// It has been up before.
     seasoned: bool,
+    /// Somebody cut its power.
+    off: bool,
 }
 
 impl LinuxHost {
@@ -80,7 +82,17 @@ impl LinuxHost {
         let name = sandbox.named(&settings.hostname);
         let cgroups: Vec<_> = cgroup::hierarchies().into_iter().map(|hierarchy| hierarchy.join(&name)).collect();
         let machine = start(&name, &settings, rootfs, &folder, &cgroups)?;
-        Ok(Self { name, settings, rootfs: rootfs.clone(), folder, cgroups, machine, leader: 0, seasoned: false })
+        Ok(Self {
+            name,
+            settings,
+            rootfs: rootfs.clone(),
+            folder,
+            cgroups,
+            machine,
+            leader: 0,
+            seasoned: false,
+            off: false,
+        })
     }
 
     /// Its name.
@@ -138,6 +150,7 @@ impl LinuxHost {
     /// When it went down in another way, or does not start.
     pub fn restart_if_asked(&mut self) -> Result<bool, SandboxError> {
         match self.machine.ended() {
+            _ if self.off => Ok(false),
             None => Ok(false),
             Some(status) => self.start_after(status).map(|()| true),
         }
@@ -172,7 +185,10 @@ impl LinuxHost {
 
     /// Cuts the power.
     pub fn power_off(&mut self) {
+        self.off = true;
         self.machine.kill();
+        // Else its address would go on to answer: the namespace is still there.
+        network::pull_the_plug(&self.settings.namespace, "eth0");
         cgroup::remove(&self.cgroups);
     }
 
@@ -188,6 +204,7 @@ impl LinuxHost {
     fn start_again(&mut self) -> Result<(), SandboxError> {
         cgroup::remove(&self.cgroups);
         self.machine = start(&self.name, &self.settings, &self.rootfs, &self.folder, &self.cgroups)?;
+        self.off = false;
         Ok(())
     }
 

@@ -111,6 +111,12 @@ pub fn listen(namespace: &str, address: SocketAddr) -> Result<TcpListener, Sandb
     bound.map_err(|error| SandboxError::Program { program: format!("listen on {address}"), answer: error.to_string() })
 }
 
+/// Nothing that is sent to the adapter arrives until the host sets it up again.
+pub(crate) fn pull_the_plug(namespace: &str, adapter: &str) {
+    // A namespace that is gone answers nobody either.
+    let _ = ip(&["-n", namespace, "link", "set", adapter, "down"]);
+}
+
 /// Takes the name away; the namespace goes with its last process.
 pub(crate) fn remove_namespace(name: &str) {
     // Its end is not what anybody waits for.

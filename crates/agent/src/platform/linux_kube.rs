@@ -16,6 +16,9 @@ const HOME: &str = "/run/k8swin-kubectl";
 /// An API server that answers at all answers sooner.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
+/// kubectl waits until the object is gone, which a pod on a node that is down never is.
+const DELETED_WITHIN: &str = "--timeout=20s";
+
 pub(super) fn ask(operation: &KubeOperation) -> Result<KubeOutcome> {
     let (kubectl, kubeconfig) = (Os::Linux.bin().join("kubectl"), Os::Linux.etc().join("admin.conf"));
     for needed in [&kubectl, &kubeconfig] {
@@ -51,7 +54,7 @@ fn arguments(operation: &KubeOperation) -> (Vec<String>, String) {
             (words(&["create", "--validate=false", "-o", "json", "-f", "-"]), object.to_string())
         }
         KubeOperation::Call(KubeCall::Delete { kind, namespace, name }) => {
-            (words(&["delete", kind, name, "--namespace", namespace]), String::new())
+            (words(&["delete", kind, name, "--namespace", namespace, DELETED_WITHIN]), String::new())
         }
         KubeOperation::PatchNode { name, patch } => {
             (words(&["patch", "node", name, "--type=merge", "-o", "json", "-p", &patch.to_string()]), String::new())
@@ -108,6 +111,14 @@ mod tests {
         assert_eq!(finished(1, "", refused), KubeOutcome::Unreachable(refused.into()));
         let exists = "Error from server (AlreadyExists): nodes \"x\" already exists";
         assert_eq!(finished(1, "", exists), KubeOutcome::Refused(exists.into()));
+    }
+
+    #[test]
+    fn a_deletion_ends_before_we_lose_patience() {
+        let delete = KubeCall::Delete { kind: "pod".into(), namespace: "default".into(), name: "x".into() };
+        let (arguments, _) = arguments(&KubeOperation::Call(delete));
+        let limit = arguments.iter().find_map(|word| word.strip_prefix("--timeout=")?.strip_suffix('s')).unwrap();
+        assert!(Duration::from_secs(limit.parse().unwrap()) < TIME_LIMIT);
     }
 
     #[test]

@@ -25,12 +25,20 @@ pub(crate) fn steps(kubernetes: KubernetesMinor, systems: &BTreeSet<Os>) -> Vec<
         Step { stage: Stage::Generate, arguments: vec!["generated_files".to_owned()], environment: Vec::new() };
     let compile = systems.iter().map(|&os| Step {
         stage: Stage::Compile(os),
-        // Kubernetes' scripts hand words with a dash on to `go`, whose -v names each package.
-        arguments: vec![format!("WHAT=-v {}", targets(kubernetes, os).join(" "))],
-        // A static kubelet runs on every distribution, as the other programs do, which are static by themselves.
-        environment: vec![("KUBE_BUILD_PLATFORMS", platform(os)), ("KUBE_STATIC_OVERRIDES", "kubelet")],
+        arguments: vec![format!("WHAT={}", what(kubernetes, os).join(" "))],
+        environment: environment(kubernetes, os),
     });
     std::iter::once(generate).chain(compile).collect()
+}
+
+/// A static kubelet runs on every distribution, as the other programs do, which are static by themselves. That of 1.5 cannot
+/// be static: of go-systemd's package `util` there is nothing without C (vendor/github.com/coreos/go-systemd/util).
+fn environment(kubernetes: KubernetesMinor, os: Os) -> Vec<(&'static str, &'static str)> {
+    let overrides = match kubernetes {
+        KubernetesMinor::V1_5 => None,
+        KubernetesMinor::V1_20 => Some(("KUBE_STATIC_OVERRIDES", "kubelet")),
+    };
+    std::iter::once(("KUBE_BUILD_PLATFORMS", platform(os))).chain(overrides).collect()
 }
 
 /// Go's name for the platform.
@@ -39,6 +47,17 @@ pub(crate) fn platform(os: Os) -> &'static str {
         Os::Linux => "linux/amd64",
         Os::Windows => "windows/amd64",
     }
+}
+
+/// What `make` is told to build. Kubernetes' scripts hand words with a dash on to `go`, whose -v names each package. Those of
+/// 1.5 put them before `generate` as well (`go -v generate`, hack/lib/golang.sh, kube::golang::build_binaries), which
+/// Go refuses, so that its packages cannot be told.
+fn what(kubernetes: KubernetesMinor, os: Os) -> Vec<&'static str> {
+    let words = match kubernetes {
+        KubernetesMinor::V1_5 => None,
+        KubernetesMinor::V1_20 => Some("-v"),
+    };
+    words.into_iter().chain(targets(kubernetes, os)).collect()
 }
 
 /// The folders of the source that are built for a system. Of Kubernetes only kubelet and kube-proxy run on Windows.
@@ -84,18 +103,28 @@ mod tests {
         let [generate, windows] = steps.as_slice() else { panic!("{steps:?}") };
         assert_eq!(generate.arguments, ["generated_files"]);
         assert!(generate.environment.is_empty());
-        assert_eq!(windows.arguments, ["WHAT=-v cmd/kubelet cmd/kube-proxy"]);
+        assert_eq!(windows.arguments, ["WHAT=cmd/kubelet cmd/kube-proxy"]);
         assert!(windows.environment.contains(&("KUBE_BUILD_PLATFORMS", "windows/amd64")));
     }
 
     #[test]
-    fn linux_gets_the_control_plane_and_a_static_kubelet() {
+    fn only_where_the_scripts_can_are_packages_named() {
+        let what = |kubernetes| steps(kubernetes, &[Os::Windows].into()).swap_remove(1).arguments;
+        assert_eq!(what(KubernetesMinor::V1_20), ["WHAT=-v cmd/kubelet cmd/kube-proxy"]);
+        // `go -v generate` is what the scripts of 1.5 would make of it.
+        assert_eq!(what(KubernetesMinor::V1_5), ["WHAT=cmd/kubelet cmd/kube-proxy"]);
+    }
+
+    #[test]
+    fn linux_gets_the_control_plane_and_a_static_kubelet_where_there_can_be_one() {
         let both = [Os::Linux, Os::Windows].into();
         let linux = steps(KubernetesMinor::V1_5, &both).swap_remove(1);
         assert_eq!(linux.stage, Stage::Compile(Os::Linux));
         assert!(linux.arguments[0].contains("plugin/cmd/kube-scheduler"));
-        assert!(linux.environment.contains(&("KUBE_STATIC_OVERRIDES", "kubelet")));
-        assert!(!steps(KubernetesMinor::V1_20, &both)[1].arguments[0].contains("plugin/"));
+        assert_eq!(linux.environment, [("KUBE_BUILD_PLATFORMS", "linux/amd64")], "its kubelet needs C");
+        let newer = steps(KubernetesMinor::V1_20, &both).swap_remove(1);
+        assert!(newer.environment.contains(&("KUBE_STATIC_OVERRIDES", "kubelet")));
+        assert!(!newer.arguments[0].contains("plugin/"));
         assert_eq!(programs(KubernetesMinor::V1_5, Os::Windows), ["kubelet.exe", "kube-proxy.exe"]);
         assert_eq!(programs(KubernetesMinor::V1_5, Os::Linux)[2], "kube-scheduler");
     }
