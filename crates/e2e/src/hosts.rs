@@ -72,7 +72,14 @@ impl Hosts {
             }
         }
         fs::write(desk.known_hosts(), known_hosts).map_err(file("write", desk.known_hosts()))?;
-        Ok(Self { _servers: guard, linux, windows, looked: Instant::now(), client, _network: network })
+        Ok(Self {
+            _servers: guard,
+            linux,
+            windows,
+            looked: Instant::now(),
+            client: client.to_string(),
+            _network: network,
+        })
     }
 
     /// The network namespace of the administrator's machine.

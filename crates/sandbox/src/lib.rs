@@ -19,7 +19,7 @@ mod windows;
 pub use error::SandboxError;
 pub use linux::{LinuxHost, LinuxSettings, Node, ssh_key};
 pub use machine::children;
-pub use network::{Adapter, Network, listen};
+pub use network::{Adapter, Namespace, Network, listen};
 pub use rootfs::{Flavour, Rootfs, debian};
 pub use sandbox::{Sandbox, cache, needed};
 pub use windows::{ADMINISTRATOR, CommandMark, WindowsHost, WindowsSettings, require_wine};

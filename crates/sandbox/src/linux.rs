@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::file;
 use crate::machine::{Machine, PATIENCE, Start, children, make_disk};
+use crate::network::Namespace;
 use crate::rootfs::Rootfs;
 use crate::sandbox::require;
 use crate::{Sandbox, SandboxError, cgroup, network, program};
@@ -41,7 +42,7 @@ pub struct LinuxSettings {
     /// Its address with the prefix length, on the adapter `eth0`: it gives itself that some time after its boot began.
     pub address: (Ipv4Addr, u8),
     /// The network namespace, with `eth0` in it.
-    pub namespace: String,
+    pub namespace: Namespace,
     /// Other hosts' names, for /etc/hosts.
     pub neighbours: Vec<(Ipv4Addr, String)>,
     /// Of hosts with files for nodes (`Flavour::Node`): what makes it one.
@@ -203,6 +204,7 @@ impl LinuxHost {
 
     fn start_again(&mut self) -> Result<(), SandboxError> {
         cgroup::remove(&self.cgroups);
+        self.settings.namespace.renew()?;
         self.machine = start(&self.name, &self.settings, &self.rootfs, &self.folder, &self.cgroups)?;
         self.off = false;
         Ok(())

@@ -5,8 +5,10 @@
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Deref;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -33,7 +35,22 @@ pub struct Adapter {
 pub struct Network {
     switch: String,
     namespaces: Vec<String>,
-    ports: u32,
+}
+
+/// A host's own network namespace, which is used as its name for `ip netns exec`.
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    name: String,
+    switch: String,
+    adapters: Vec<Adapter>,
+}
+
+impl Deref for Namespace {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.name
+    }
 }
 
 impl Network {
@@ -44,30 +61,49 @@ impl Network {
     pub fn new(sandbox: &Sandbox) -> Result<Self, SandboxError> {
         let switch = sandbox.named("switch");
         ip(&["netns", "add", &switch])?;
-        let network = Self { namespaces: vec![switch.clone()], switch, ports: 0 };
+        let network = Self { namespaces: vec![switch.clone()], switch };
         ip(&["-n", &network.switch, "link", "add", "nodes", "type", "bridge", "forward_delay", "0"])?;
         ip(&["-n", &network.switch, "link", "set", "nodes", "up"])?;
         Ok(network)
     }
 
-    /// A namespace with these adapters, which are up and plugged in. Returns the name for `ip netns exec`.
+    /// A namespace with these adapters, which are up and plugged in.
     ///
     /// # Errors
     /// When `ip` fails.
-    pub fn attach(&mut self, sandbox: &Sandbox, host: &str, adapters: &[Adapter]) -> Result<String, SandboxError> {
-        let namespace = sandbox.named(host);
-        ip(&["netns", "add", &namespace])?;
-        self.namespaces.push(namespace.clone());
-        ip(&["-n", &namespace, "link", "set", "lo", "up"])?;
-        for adapter in adapters {
-            self.plug(&namespace, adapter)?;
-        }
+    pub fn attach(&mut self, sandbox: &Sandbox, host: &str, adapters: &[Adapter]) -> Result<Namespace, SandboxError> {
+        let name = sandbox.named(host);
+        self.namespaces.push(name.clone());
+        let namespace = Namespace { name, switch: self.switch.clone(), adapters: adapters.to_vec() };
+        namespace.make()?;
         Ok(namespace)
     }
+}
 
-    fn plug(&mut self, namespace: &str, adapter: &Adapter) -> Result<(), SandboxError> {
-        let port = format!("port{}", self.ports);
-        self.ports += 1;
+impl Namespace {
+    /// Makes it anew, after its last process has ended: a kernel that boots knows no addresses, routes and rules.
+    pub(crate) fn renew(&self) -> Result<(), SandboxError> {
+        // The kernel takes the namespace apart some time later; its adapters are off the switch at once.
+        for adapter in &self.adapters {
+            ip(&["-n", &self.name, "link", "delete", &adapter.name])?;
+        }
+        remove_namespace(&self.name);
+        self.make()
+    }
+
+    fn make(&self) -> Result<(), SandboxError> {
+        ip(&["netns", "add", &self.name])?;
+        ip(&["-n", &self.name, "link", "set", "lo", "up"])?;
+        for adapter in &self.adapters {
+            self.plug(adapter)?;
+        }
+        Ok(())
+    }
+
+    fn plug(&self, adapter: &Adapter) -> Result<(), SandboxError> {
+        static PORTS: AtomicU32 = AtomicU32::new(0);
+        let namespace = &self.name;
+        let port = format!("port{}", PORTS.fetch_add(1, Ordering::Relaxed));
         let mut add = vec!["-n", namespace, "link", "add", "name", &adapter.name];
         if let Some(mac) = &adapter.mac {
             add.extend(["address", mac]);

@@ -3,24 +3,32 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::error::file;
 use crate::sandbox::cache;
 use crate::{SandboxError, program};
 
 /// What a host has beyond Debian's smallest system.
-const BASE: &str = "systemd,systemd-sysv,dbus,iproute2,iptables,kmod,procps";
+const BASE: &str = "systemd,systemd-sysv,dbus,iproute2,iptables,kmod,procps,openssh-server,strace,sudo";
 
 /// What a node has besides: what an administrator installs before k8swin, and what the sandbox itself needs.
-const NODE: &str = "openssh-server,docker.io,containernetworking-plugins,conntrack,ipset,ebtables,ethtool,socat,\
+const NODE: &str = "docker.io,containernetworking-plugins,conntrack,ipset,ebtables,ethtool,socat,\
                     ca-certificates,curl,iputils-ping,busybox-static";
+
+/// All that a host needs of this machine, with a program that ends at once in the place of its init system.
+const PROBE: &str = "set -eu; mount -t tmpfs tmpfs /run; mkdir /run/upper /run/work /run/root; \
+                     mount -t overlay -o \"lowerdir=$0,upperdir=/run/upper,workdir=/run/work\" overlay /run/root; \
+                     ip link add eth0 type veth peer name switch; \
+                     exec systemd-nspawn --quiet --register=no --keep-unit --console=pipe --directory=/run/root \
+                     --network-namespace-path=/proc/self/ns/net --capability=CAP_NET_ADMIN,CAP_SYS_MODULE /bin/true";
 
 /// What is in a root filesystem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavour {
-    /// systemd and little else.
+    /// systemd, sshd, and what the agent's tests call.
     Base,
-    /// A host that can become a node: sshd, docker and what the kubelet calls.
+    /// A host that can become a node: docker and what the kubelet calls.
     Node,
 }
 
@@ -28,8 +36,8 @@ impl Flavour {
     /// The name in the cache. Its number changes with the recipe below, so that older files are not taken for these.
     fn name(self) -> &'static str {
         match self {
-            Self::Base => "1",
-            Self::Node => "node-1",
+            Self::Base => "base-2",
+            Self::Node => "node-2",
         }
     }
 
@@ -64,6 +72,7 @@ impl Rootfs {
         if !folder.is_dir() {
             make(&mirror, &release, flavour, &folder)?;
         }
+        probe(&folder)?;
         Ok(Self { folder, flavour })
     }
 
@@ -80,6 +89,22 @@ impl Rootfs {
     }
 }
 
+/// Whether this machine lets a host be started at all: inside some containers it does not.
+fn probe(folder: &Path) -> Result<(), SandboxError> {
+    static PROBED: OnceLock<Option<String>> = OnceLock::new();
+    let refused = PROBED.get_or_init(|| {
+        let mut command = program::command("unshare", ["--mount", "--net", "--pid", "--fork", "--kill-child"]);
+        command.args(["--mount-proc", "sh", "-c", PROBE]).arg(folder);
+        program::finish(&mut command).err().map(|error| error.to_string())
+    });
+    let Some(refused) = refused else { return Ok(()) };
+    let end = refused.trim().lines().last().unwrap_or_default();
+    Err(SandboxError::Missing {
+        what: format!("this machine cannot start hosts: {end}"),
+        remedy: "run this on a machine of its own, or in a privileged container".into(),
+    })
+}
+
 fn make(mirror: &str, release: &str, flavour: Flavour, folder: &Path) -> Result<(), SandboxError> {
     let partial = folder.with_extension("partial");
     if partial.exists() {
@@ -89,7 +114,10 @@ fn make(mirror: &str, release: &str, flavour: Flavour, folder: &Path) -> Result<
     let mut command = program::command("setpriv", ["--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork"]);
     command.args(["--kill-child", "debootstrap", "--variant=minbase"]);
     command.arg(format!("--include={}", flavour.packages())).arg(release).arg(&partial).arg(mirror);
-    program::finish(&mut command)?;
+    program::finish(&mut command).map_err(|error| SandboxError::Missing {
+        what: error.to_string(),
+        remedy: format!("see whether {mirror} answers"),
+    })?;
     finish(&partial, flavour).map_err(file("write below", &partial))?;
     fs::rename(&partial, folder).map_err(file("rename", &partial))
 }

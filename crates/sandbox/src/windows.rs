@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::file;
 use crate::machine::{Machine, PATIENCE, Start, make_disk};
+use crate::network::Namespace;
 use crate::sandbox::require;
 use crate::{Sandbox, SandboxError, network, program};
 
@@ -31,7 +32,7 @@ pub struct WindowsSettings {
     /// Its name.
     pub hostname: String,
     /// The network namespace, with the host's adapters in it.
-    pub namespace: String,
+    pub namespace: Namespace,
     /// The machine identity: a GUID in its usual form.
     pub machine_guid: String,
     /// All hosts' names, for the file `hosts`.

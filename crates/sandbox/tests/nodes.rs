@@ -4,7 +4,9 @@
 use std::net::Ipv4Addr;
 use std::process::Command;
 
-use k8swin_sandbox::{Adapter, Flavour, LinuxHost, LinuxSettings, Network, Node, Rootfs, Sandbox, ssh_key};
+use k8swin_sandbox::{
+    Adapter, Flavour, LinuxHost, LinuxSettings, Network, Node, Rootfs, Sandbox, SandboxError, ssh_key,
+};
 
 fn adapter(name: &str, address: Option<Ipv4Addr>) -> Adapter {
     Adapter { name: name.into(), mac: None, address: address.map(|address| (address, 24)) }
@@ -16,11 +18,10 @@ fn nodes_of_a_sandbox() {
         println!("skipped: booting hosts takes a minute: K8SWIN_HOST_TESTS=1 asks for it");
         return;
     }
-    let sandbox = match Sandbox::new() {
-        Ok(sandbox) => sandbox,
-        Err(missing) => return println!("skipped: {missing}"),
+    let (sandbox, rootfs) = match Sandbox::new().and_then(|sandbox| Ok((sandbox, Rootfs::cached(Flavour::Node)?))) {
+        Err(missing @ SandboxError::Missing { .. }) => return println!("skipped: {missing}"),
+        parts => parts.unwrap(),
     };
-    let rootfs = Rootfs::cached(Flavour::Node).unwrap();
     let mut network = Network::new(&sandbox).unwrap();
     let key = sandbox.folder().join("key");
     ssh_key(&key).unwrap();

@@ -86,7 +86,7 @@ fn facts_are_those_of_the_host() {
     let Facts::Linux(facts) = *facts else { panic!("not a Linux host") };
     let common = &facts.common;
     assert_eq!((common.hostname.as_str(), common.user.as_str(), common.privileged), ("lin01", "root", true));
-    assert_eq!(common.machine_id, "11111111222233334444555555555555");
+    assert_eq!(common.machine_id, crate::host::MACHINE_ID);
     assert_eq!(common.boot_id, host.run(&["cat", "/proc/sys/kernel/random/boot_id"]).trim());
     let adapter = common.adapter_with(crate::host::ADDRESS.into()).expect("an adapter has the host's address");
     assert_eq!((adapter.name.as_str(), adapter.up, adapter.addresses.len()), ("eth0", true, 1));

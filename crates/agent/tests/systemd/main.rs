@@ -23,6 +23,4 @@ mod network;
 #[cfg(test)]
 mod resources;
 #[cfg(test)]
-mod rootfs;
-#[cfg(test)]
 mod session;

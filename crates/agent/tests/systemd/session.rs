@@ -12,7 +12,7 @@ use k8swin_protocol::wire::{
 };
 use k8swin_protocol::{SecretBytes, Sha256};
 
-use crate::host::{Host, children};
+use crate::host::Host;
 
 /// What an apply or a removal came to.
 pub(crate) type Results = Vec<(ResourceId, ResourceResult)>;
@@ -127,7 +127,7 @@ impl Session {
 
     /// Kills the agent, not only what carries its words.
     pub(crate) fn kill(mut self) {
-        let agent = children(self.child.id());
+        let agent = k8swin_sandbox::children(self.child.id());
         assert_eq!(agent.len(), 1, "nsenter has one child, the agent");
         let status = std::process::Command::new("kill").args(["-KILL", &agent[0].to_string()]).status().unwrap();
         assert!(status.success());
