@@ -61,7 +61,7 @@ fn gather<R: Resource>(host: &mut R::Platform) -> Result<Facts> {
         Facts::Windows(facts) => &mut facts.common,
     };
     common.owned = engine.owned();
-    common.cluster = engine.cluster();
+    common.cluster = engine.cluster().or(common.cluster.take());
     let services = engine.services();
     common.services = services.iter().map(|name| host.service_status(name)).collect::<Result<_>>()?;
     Ok(facts)
@@ -128,6 +128,8 @@ impl<'a, R: Resource, W: Write> Session<'a, R, W> {
         }
         let response = match request {
             Request::Facts => Response::Facts(Box::new(gather::<R>(self.host)?)),
+            Request::Listen(wanted) => Response::Listening { ports: self.host.listen(&wanted)? },
+            Request::Connect(wanted) => Response::Connected { attempts: self.host.connect(&wanted)? },
             Request::Check { resources } => {
                 let resources = R::unpack(resources)?;
                 Response::Checked(Engine::<R>::new(self.host)?.check_all(&resources)?)

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
+use crate::probe::{Attempt, Connect, Listen};
 use crate::resource::{CheckOutcome, HostResources, Phase, ResourceId};
 use crate::{Facts, SecretBytes, Sha256};
 
@@ -41,6 +42,10 @@ pub struct ToAgent {
 pub enum Request {
     /// Gather facts. Answer: [`Response::Facts`].
     Facts,
+    /// Listen on ports for other hosts' agents, in place of those it listened on before. Answer: [`Response::Listening`].
+    Listen(Listen),
+    /// Connect to ports of other hosts. Answer: [`Response::Connected`].
+    Connect(Connect),
     /// Compare resources with the host, change nothing. Answer: [`Response::Checked`].
     Check {
         /// All resources of the host: what is owned and not among them is reported as an orphan.
@@ -288,6 +293,16 @@ impl fmt::Display for Failure {
 pub enum Response {
     /// To [`Request::Facts`].
     Facts(Box<Facts>),
+    /// To [`Request::Listen`]: the ports on which it listens now; the others are taken.
+    Listening {
+        /// The ports.
+        ports: Vec<u16>,
+    },
+    /// To [`Request::Connect`], in the order of the targets.
+    Connected {
+        /// What became of each.
+        attempts: Vec<Attempt>,
+    },
     /// To [`Request::Check`].
     Checked(Checked),
     /// To [`Request::Put`]: how many bytes of the blob are there now. The whole blob is there, and its digest is right,

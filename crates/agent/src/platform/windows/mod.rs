@@ -9,6 +9,7 @@ mod access;
 mod api;
 #[cfg(windows)]
 mod change;
+mod details;
 #[cfg(windows)]
 mod docker;
 mod docker_answer;
