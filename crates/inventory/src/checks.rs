@@ -66,6 +66,7 @@ checks! {
     DisplayLanguage = "display-language",
     PendingReboot = "pending-reboot",
     DockerVersion = "docker-version",
+    DockerInstall = "docker-install",
     DockerService = "docker-service",
     DockerNat = "docker-nat",
     HostNetworkService = "hns",

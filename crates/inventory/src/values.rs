@@ -445,7 +445,10 @@ pub(crate) fn checks(value: &DeValue<'_>) -> Converted<Vec<Check>> {
     let check = |item: &Spanned<DeValue<'_>>| {
         let unknown = |error: UnknownCheck| {
             let remedy = "`k8swin preflight --list` and docs/preflight.md have all names";
-            Problem { inside: Some((error.name.clone(), item.span())), ..Problem::new(error.to_string()).remedy(remedy) }
+            Problem {
+                inside: Some((error.name.clone(), item.span())),
+                ..Problem::new(error.to_string()).remedy(remedy)
+            }
         };
         text(item.get_ref())?.parse().map_err(unknown)
     };

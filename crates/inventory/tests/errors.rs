@@ -440,7 +440,8 @@ fn dockers_zip() {
 #[test]
 fn ignored_checks_are_known_ones() {
     let cluster = parsed(
-        &with("pod_cidr", "ignore = [\"swap\", \"latency\"]\npod_cidr").replace("roles", "ignore = [\"memory\"]\nroles"),
+        &with("pod_cidr", "ignore = [\"swap\", \"latency\"]\npod_cidr")
+            .replace("roles", "ignore = [\"memory\"]\nroles"),
     )
     .unwrap();
     let names: Vec<_> = cluster.ignore.iter().map(|check| check.name()).collect();

@@ -371,16 +371,19 @@ impl<'a> Member<'a> {
         self.summary.error = Some(failure);
     }
 
-    /// The host has ended its part of a stage, well or not.
+    /// The host has ended its part of a stage, well or not. `told` says whether a good end is told.
     pub(crate) fn finish<T>(
         &mut self,
         stage: Stage,
         result: Result<T, SessionError>,
+        told: bool,
         context: Context<'_, 'a>,
     ) -> Option<T> {
         match result {
             Ok(result) => {
-                context.teller.tell(Event::HostDone { host: self.host.name.clone(), stage });
+                if told {
+                    context.teller.tell(Event::HostDone { host: self.host.name.clone(), stage });
+                }
                 Some(result)
             }
             Err(error) => {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use camino::Utf8Path;
-use k8swin_orchestrator::report::{Finding, HostStatus, HostSummary, NodeStatus, PlanReport, Severity, Summary};
+use k8swin_orchestrator::report::{
+    Entry, Finding, HostStatus, HostSummary, NodeStatus, PlanReport, Preflight, Severity, Summary, catalogue,
+};
 use k8swin_protocol::facts::ServiceStatus;
 use k8swin_protocol::resource::{Effect, Phase};
 use k8swin_protocol::wire;
@@ -81,6 +83,14 @@ struct Findings<'a> {
     error: Option<Error<'a>>,
 }
 
+/// The document of `preflight --list`.
+#[derive(Serialize)]
+struct Catalogue<'a> {
+    command: &'a str,
+    result: &'static str,
+    checks: Vec<&'static Entry>,
+}
+
 /// The document of `status`.
 #[derive(Serialize)]
 struct Statuses<'a> {
@@ -122,9 +132,10 @@ pub(crate) fn report(command: &str, report: &Report) -> String {
     match report {
         Report::Run(summary) => document(run(command, result, summary)),
         Report::Plan { plan: report, explain } => document(plan(command, result, report, *explain)),
-        Report::Preflight(findings) | Report::Verify(findings) => {
+        Report::Preflight(Preflight { findings, .. }) | Report::Verify(findings) => {
             document(Findings { command, result, findings, error: None })
         }
+        Report::Catalogue => document(Catalogue { command, result, checks: catalogue::entries().collect() }),
         Report::Status(hosts) => {
             let hosts = hosts.iter().map(|host| (host.host.as_str(), status(host))).collect();
             document(Statuses { command, result, hosts })
@@ -284,7 +295,7 @@ mod tests {
 
     #[test]
     fn findings() {
-        insta::assert_snapshot!(report("preflight", &Report::Preflight(samples::findings())));
+        insta::assert_snapshot!(report("preflight", &Report::Preflight(samples::preflight())));
     }
 
     #[test]

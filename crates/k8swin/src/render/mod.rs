@@ -1,7 +1,10 @@
 //! Rendering at the edge: reports and failures on standard output, messages and progress on standard error.
 
 pub(crate) mod build;
+pub(crate) mod drawing;
+pub(crate) mod findings;
 mod json;
+mod page;
 pub(crate) mod plain;
 pub(crate) mod progress;
 #[cfg(test)]
@@ -16,6 +19,7 @@ use camino::Utf8Path;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::report::Report;
+pub(crate) use page::page;
 
 /// Prints what a command came to: data on standard output, what is wrong on standard error.
 pub(crate) fn result(context: &Context, command: &str, result: &Result<Report, Failure>) -> io::Result<()> {
@@ -41,7 +45,7 @@ pub(crate) fn result(context: &Context, command: &str, result: &Result<Report, F
         }
         Ok(report) => print(table::report(report, context.global.verbose > 0, context.stdout).as_bytes()),
         Err(failure) if !failure.findings.is_empty() => {
-            print(table::findings(&failure.findings, context.global.verbose > 0, context.stdout).as_bytes())
+            print(findings::of_preflight(&failure.findings, context.global.verbose > 0, context.stdout).as_bytes())
         }
         Err(_) => Ok(()),
     }

@@ -9,6 +9,7 @@ mod access;
 mod api;
 #[cfg(windows)]
 mod change;
+#[cfg(windows)]
 mod details;
 #[cfg(windows)]
 mod docker;

@@ -1,0 +1,139 @@
+//! Evidence for preflight: the hosts listen for each other and connect to each other, and this machine looks at itself.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::process::Stdio;
+
+use camino::Utf8Path;
+use k8swin_artifacts::ArtifactError;
+use k8swin_inventory::Cluster;
+use k8swin_inventory::cluster::ArtifactSource;
+
+use k8swin_protocol::probe::{Connect, Listen};
+use k8swin_protocol::wire::{Request, Response};
+
+use crate::Options;
+use crate::event::Stage;
+use crate::fleet::Fleet;
+use crate::member::Member;
+use crate::preflight::links::{self, Link};
+use crate::preflight::local::{ThisMachine, Trouble};
+use crate::session::SessionError;
+
+/// How long one connection between hosts may take. They are near each other.
+const TIMEOUT_MS: u32 = 2_000;
+
+/// How long agents listen at most, whatever becomes of this run.
+const LISTENING_SECONDS: u32 = 60;
+
+/// Bytes of the token, which is written as twice as many digits.
+const TOKEN: usize = 16;
+
+/// Lets the hosts connect to each other, all pairs at once, and gives what became of it. A host that fails in it takes no
+/// further part, as in every stage.
+pub(crate) async fn links(fleet: &mut Fleet<'_>) -> Vec<Link> {
+    let cluster = fleet.cluster;
+    if fleet.members.iter().filter(|member| member.takes_part()).count() < 2 {
+        return Vec::new();
+    }
+    let token = token();
+    let listening: BTreeMap<String, Vec<u16>> = fleet
+        .part_of(Stage::Preflight, async |member, context| {
+            let ports = links::listened(cluster, member.host);
+            let address = member.host.node_address;
+            let wanted = Listen { address, ports, token: token.clone(), seconds: LISTENING_SECONDS };
+            let ask = async |member: &mut Member<'_>| member.session()?.ask(Request::Listen(wanted.clone())).await;
+            match member.persist(context, ask).await? {
+                Response::Listening { ports } => Ok(ports),
+                _ => Err(SessionError::Nonsense { request: "listen" }),
+            }
+        })
+        .await
+        .into_iter()
+        .map(|(name, ports)| (name.to_owned(), ports))
+        .collect();
+    let facts: BTreeMap<_, _> = fleet
+        .members
+        .iter()
+        .filter_map(|member| Some((member.host.name.clone(), member.facts.as_ref()?.common().clone())))
+        .collect();
+    let facts = facts.iter().map(|(name, common)| (name.clone(), common)).collect();
+    let found = fleet
+        .part_of(Stage::Preflight, async |member, context| {
+            let wanted = links::targets(cluster, member.host, &listening, &facts, &token);
+            if wanted.is_empty() {
+                return Ok(Vec::new());
+            }
+            let targets = wanted.iter().map(|(.., target)| target.clone()).collect();
+            let request = Request::Connect(Connect { targets, timeout_ms: TIMEOUT_MS });
+            let ask = async |member: &mut Member<'_>| member.session()?.ask(request.clone()).await;
+            match member.persist(context, ask).await? {
+                Response::Connected { attempts } => Ok(links::links(member.host, wanted, attempts)),
+                _ => Err(SessionError::Nonsense { request: "connect" }),
+            }
+        })
+        .await;
+    found.into_iter().flat_map(|(_, links)| links).collect()
+}
+
+/// Ends the listening on all hosts, for a run that goes on with them: the ports belong to the cluster's programs.
+pub(crate) async fn end(fleet: &mut Fleet<'_>) {
+    fleet
+        .part_of(Stage::Preflight, async |member, context| {
+            let address = member.host.node_address;
+            let nothing = Listen { address, ports: Vec::new(), token: String::new(), seconds: 0 };
+            let ask = async |member: &mut Member<'_>| member.session()?.ask(Request::Listen(nothing.clone())).await;
+            member.persist(context, ask).await.map(drop)
+        })
+        .await;
+}
+
+/// Looks at this machine. Nothing is downloaded.
+pub(crate) async fn this_machine(cluster: &Cluster, options: &Options) -> ThisMachine {
+    let needed = k8swin_blueprint::programs_for(cluster)
+        .into_iter()
+        .map(|(os, program)| (os, program.file_name(os).to_owned()))
+        .collect();
+    let builds = matches!(cluster.artifacts.source, ArtifactSource::Build { .. });
+    let go = async { if builds { first_line("go", &["version"]).await } else { None } };
+    let look = k8swin_artifacts::look(cluster, &needed, &options.cache_dir);
+    let (look, disk_free_bytes, go) = tokio::join!(look, free_space(&options.cache_dir), go);
+    ThisMachine {
+        disk_free_bytes,
+        programs: look.programs.map_err(trouble),
+        digests: look.digests.map_err(trouble),
+        go,
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` has")]
+fn trouble(error: ArtifactError) -> Trouble {
+    Trouble { detail: error.to_string(), hint: error.hint() }
+}
+
+/// The free space of the file system that a folder will be on, as POSIX' `df` tells it; none elsewhere.
+async fn free_space(folder: &Utf8Path) -> Option<u64> {
+    let existing = folder.ancestors().find(|folder| folder.is_dir())?;
+    let line = output("df", &["-Pk", existing.as_str()]).await?.lines().nth(1)?.to_owned();
+    Some(line.split_whitespace().nth(3)?.parse::<u64>().ok()? * 1024)
+}
+
+async fn first_line(program: &str, arguments: &[&str]) -> Option<String> {
+    output(program, arguments).await?.lines().next().map(str::to_owned)
+}
+
+/// What a program of this machine prints; none where there is no such program or it fails.
+async fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let mut command = tokio::process::Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).env("LC_ALL", "C");
+    let output = command.output().await.ok().filter(|output| output.status.success())?;
+    String::from_utf8(output.stdout).ok()
+}
+
+fn token() -> String {
+    let bytes: [u8; TOKEN] = rand::random();
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,99 @@
+//! The report page of `preflight`, in a real browser without a window.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::Lab;
+
+/// Widths of a telephone and a screen, in CSS pixels.
+const WIDTHS: [u32; 2] = [360, 1280];
+
+/// What the page itself has none of: a script that looks for what is too wide. It is put into a copy of the page.
+const MEASURE: &str = r#"<script>
+window.onerror = message => { document.body.dataset.error = message; };
+window.onload = () => {
+  const wide = [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > window.innerWidth + 1);
+  document.body.dataset.wide = wide.map(e => e.tagName + "." + e.getAttribute("class")).join(" ");
+  document.body.dataset.width = window.innerWidth;
+};
+</script></body>"#;
+
+fn chromium() -> Option<PathBuf> {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let folders: Vec<_> = std::env::split_paths(&std::env::var_os("PATH")?).collect();
+    names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).find(|path| path.is_file())
+}
+
+/// The page as the browser has it in the end.
+fn open(chromium: &Path, page: &Path, width: u32) -> String {
+    let profile = tempfile::tempdir().unwrap();
+    let output = Command::new(chromium)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"])
+        .args(["--no-first-run", "--disable-background-networking", "--enable-logging=stderr", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("--window-size={width},900"))
+        .arg(format!("file://{}", page.display()))
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(!log.contains("CONSOLE"), "{log}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn report() -> (Lab, PathBuf, Value) {
+    let lab = Lab::of("ha.toml");
+    lab.faults(
+        "[hosts.win02]\ndocker_version = \"1.12.1\"\n[hosts.control02]\nblocked_hosts = [\"worker01\"]\nswap = true\n\
+         [hosts.win03]\nunreachable = true\n",
+    );
+    let page = lab.path("report.html");
+    let run = lab.json(&["preflight", "--ignore", "swap", "--output-file", page.to_str().unwrap()]).exits(3);
+    (lab, page, run.document())
+}
+
+/// The text as it stands in HTML.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[test]
+fn the_page_shows_every_finding_and_the_failing_links_and_asks_nobody_for_anything() {
+    let (_lab, page, document) = report();
+    let text = std::fs::read_to_string(page).unwrap();
+    for finding in document["findings"].as_array().unwrap() {
+        assert!(text.contains(&escaped(finding["detail"].as_str().unwrap())), "{finding}");
+    }
+    assert!(text.contains("class=\"failing\"") && text.contains("control02 to worker01 on 10250"), "{text}");
+    assert!(!text.contains("<script") && !text.contains("http:") && !text.contains("https:"));
+}
+
+#[test]
+fn a_browser_shows_the_page_at_the_width_of_a_telephone_and_of_a_screen() {
+    let Some(chromium) = chromium() else {
+        eprintln!("skipped: there is no chromium on the PATH");
+        return;
+    };
+    let (lab, page, document) = report();
+    let text = std::fs::read_to_string(&page).unwrap();
+    // The page allows no script, which is as it should be for the page.
+    let text = text.replace("default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'");
+    let measured = lab.path("measured.html");
+    std::fs::write(&measured, text.replace("</body>", MEASURE)).unwrap();
+    for width in WIDTHS {
+        let shown = open(&chromium, &measured, width);
+        assert!(shown.contains("data-wide=\"\""), "too wide at {width}: {}", attribute(&shown, "data-wide"));
+        assert!(!shown.contains("data-error"), "{}", attribute(&shown, "data-error"));
+        for finding in document["findings"].as_array().unwrap() {
+            // Quotation marks stand for themselves in what a browser writes.
+            let detail = escaped(finding["detail"].as_str().unwrap()).replace("&quot;", "\"");
+            assert!(shown.contains(&detail), "{finding} at {width}");
+        }
+    }
+}
+
+fn attribute<'a>(text: &'a str, name: &str) -> &'a str {
+    let value = text.split_once(&format!("{name}=\"")).map_or("", |(_, rest)| rest);
+    value.split('"').next().unwrap_or_default()
+}
