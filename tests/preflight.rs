@@ -6,6 +6,7 @@ mod remedies;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use k8swin_inventory::{Check, Cluster};
@@ -61,6 +62,8 @@ impl Here {
             secrets: Arc::new(Secrets::without_prompt()),
             ssh_config: None,
             attempts: 3,
+            confirm_within: Duration::from_secs(60),
+            restart_within: Duration::from_secs(60),
         };
         Self { lab, cluster, options, _events: received, folder }
     }

@@ -105,12 +105,7 @@ impl Release {
         digests: &mut Digests,
         progress: &impl Fn(Progress),
     ) -> Result<Vec<String>, ArtifactError> {
-        let (kubernetes, extra): (BTreeSet<_>, BTreeSet<_>) = needed.iter().cloned().partition(is_in_tarball);
-        let folder = cache.join("extra");
-        let (_, problems) = local::examine(&folder, &extra, digests, progress).await;
-        if !problems.is_empty() {
-            return Err(ArtifactError::Extra { folder, problems });
-        }
+        let (kubernetes, _) = split(needed, cache, digests, progress).await?;
         let (unpacked, _) =
             local::examine(&cache.join("releases").join(&self.tag), &kubernetes, digests, progress).await;
         let mut absent = Vec::new();

@@ -15,8 +15,8 @@ use super::{
     Permissions, Platform, PlatformError, Result, Stat, SystemRoute, UnitState, Unloaded, files, host_lock,
     linux_facts, linux_files, linux_kube, linux_network, linux_service, program,
 };
-use crate::{change, ledger};
 use crate::probe::{self, Listeners};
+use crate::{change, ledger};
 
 /// How many lines of the journal stand in an error.
 const JOURNAL_LINES: &str = "20";

@@ -845,7 +845,7 @@ pub(super) const CASES: &[Case] = &[
         host: "demo",
         check: "hostnames",
         severity: Warning,
-        names: &["win01 and win02", "win01"],
+        names: &["win01 and win01.branch have the name win01"],
         remedy: "name of its own",
         // In a domain, a name is the inventory's with something behind it.
         spoil: |sample| {
@@ -940,7 +940,7 @@ fn trouble(detail: &str, hint: Option<&str>) -> Trouble {
 }
 
 fn build(sample: &mut Sample) {
-    sample.cluster.artifacts.source = ArtifactSource::Build { repository: "kubernetes".into(), tag: None };
+    sample.cluster.artifacts.source = ArtifactSource::Build { repository: "kubernetes".into(), tag: None, go: None };
 }
 
 fn service(sample: &mut Sample, name: &str, state: ServiceState) {
