@@ -3,10 +3,10 @@
 use std::io;
 
 use camino::Utf8Path;
-use k8swin_artifacts::build::{BuildError, Check, Verdict};
+use k8swin_artifacts::build::{BuildError, Check};
 use k8swin_inventory::{InventoryError, InventoryErrors};
 use k8swin_lab::LabError;
-use k8swin_orchestrator::report::{Finding, Severity};
+use k8swin_orchestrator::report::Finding;
 use k8swin_orchestrator::{RunError, RunExit};
 
 use crate::exit::Exit;
@@ -22,6 +22,8 @@ pub(crate) struct Failure {
     pub(crate) exit: Exit,
     /// What preflight found, if it is what stopped the command.
     pub(crate) findings: Vec<Finding>,
+    /// What a build needs of this machine, if that is what stopped the command.
+    pub(crate) build: Vec<Check>,
     /// Each error of the inventory, if it is what is wrong.
     pub(crate) inventory: Vec<InventoryError>,
 }
@@ -49,7 +51,7 @@ impl Failure {
     }
 
     fn new(exit: Exit, message: String) -> Self {
-        Self { message, hint: None, exit, findings: Vec::new(), inventory: Vec::new() }
+        Self { message, hint: None, exit, findings: Vec::new(), build: Vec::new(), inventory: Vec::new() }
     }
 }
 
@@ -78,24 +80,8 @@ impl From<BuildError> for Failure {
             BuildError::Unfit { .. } => Exit::Preflight,
             _ => Exit::Failed,
         };
-        let findings = error.checks().iter().map(finding).collect();
-        Self { hint: error.hint(), findings, ..Self::new(exit, error.to_string()) }
-    }
-}
-
-/// A check of this machine as a finding, as preflight has them of hosts.
-fn finding(check: &Check) -> Finding {
-    let severity = match check.verdict {
-        Verdict::Fine => Severity::Ok,
-        Verdict::Warning => Severity::Warning,
-        Verdict::Error => Severity::Error,
-    };
-    Finding {
-        host: "this machine".to_owned(),
-        check: check.name,
-        severity,
-        detail: check.detail.clone(),
-        remedy: check.remedy.clone(),
+        let build = error.checks().to_vec();
+        Self { hint: error.hint(), build, ..Self::new(exit, error.to_string()) }
     }
 }
 

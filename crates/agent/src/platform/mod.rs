@@ -32,9 +32,9 @@ mod linux_files;
 mod linux_kube;
 #[cfg(target_os = "linux")]
 mod linux_network;
-mod own_name;
 #[cfg(target_os = "linux")]
 mod linux_service;
+mod own_name;
 #[cfg(target_os = "linux")]
 mod program;
 mod types;

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use ipnet::Ipv4Net;
 use k8swin_protocol::Os;
-use k8swin_protocol::details::{
-    CommonDetails, FirewallProfile, LinuxDetails, WinRmQuotas, WindowsDetails,
-};
+use k8swin_protocol::details::{CommonDetails, FirewallProfile, LinuxDetails, WinRmQuotas, WindowsDetails};
 use k8swin_protocol::facts::{Adapter, CommonFacts, LinuxFacts, ServiceState, WindowsFacts};
 use k8swin_protocol::resource::FeatureName;
 

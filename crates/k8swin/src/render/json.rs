@@ -27,9 +27,17 @@ struct Run<'a> {
     hosts: BTreeMap<&'a str, Host<'a>>,
     duration_ms: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    findings: Vec<&'a Finding>,
+    findings: Vec<Found<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Error<'a>>,
+}
+
+/// A finding of the cluster's hosts, or of this machine by a build.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Found<'a> {
+    Finding(&'a Finding),
+    OfBuild(build::CheckDocument<'a>),
 }
 
 #[derive(Serialize)]
@@ -172,7 +180,9 @@ pub(crate) fn failure(command: &str, failure: &Failure) -> String {
     if matches!(command, "preflight" | "verify") {
         return document(Findings { command, result: "failed", findings: &failure.findings, error });
     }
-    document(Run { command, result: "failed", error, findings: failure.findings.iter().collect(), ..Run::default() })
+    let of_build = failure.build.iter().map(|check| Found::OfBuild(build::CheckDocument::new(check)));
+    let findings = failure.findings.iter().map(Found::Finding).chain(of_build).collect();
+    document(Run { command, result: "failed", error, findings, ..Run::default() })
 }
 
 /// The document of a lab that is ready.
@@ -201,7 +211,12 @@ fn run<'a>(command: &'a str, result: &'static str, summary: &'a Summary) -> Run<
         failed: sum(|host| host.failed),
         hosts: hosts.collect(),
         duration_ms: milliseconds(summary.duration),
-        findings: summary.verification.iter().filter(|finding| finding.severity != Severity::Ok).collect(),
+        findings: summary
+            .verification
+            .iter()
+            .filter(|finding| finding.severity != Severity::Ok)
+            .map(Found::Finding)
+            .collect(),
         error: summary.interrupted.then(|| Error {
             message: interrupted.to_owned(),
             hint: None,

@@ -44,6 +44,9 @@ pub(crate) fn result(context: &Context, command: &str, result: &Result<Report, F
             Ok(())
         }
         Ok(report) => print(table::report(report, context.global.verbose > 0, context.stdout).as_bytes()),
+        Err(failure) if !failure.build.is_empty() => {
+            print(build::checks(&failure.build, context.global.verbose > 0, context.stdout).as_bytes())
+        }
         Err(failure) if !failure.findings.is_empty() => {
             print(findings::of_preflight(&failure.findings, context.global.verbose > 0, context.stdout).as_bytes())
         }

@@ -2,8 +2,8 @@
 
 use k8swin_inventory::cluster::ArtifactSource;
 use k8swin_protocol::Facts;
-use k8swin_protocol::details::{ServiceState, Trace, TraceKind};
-use k8swin_protocol::facts::{CommonFacts, RouteEntry, WindowsFacts};
+use k8swin_protocol::details::{Trace, TraceKind};
+use k8swin_protocol::facts::{CommonFacts, RouteEntry, ServiceState, WindowsFacts};
 use k8swin_protocol::probe::Outcome;
 use k8swin_protocol::resource::FeatureName;
 
@@ -696,7 +696,7 @@ pub(super) const CASES: &[Case] = &[
         severity: Error,
         names: &["service does not run"],
         remedy: "Start-Service mpssvc",
-        spoil: |sample| service(sample, "mpssvc", ServiceState::Disabled),
+        spoil: |sample| service(sample, "mpssvc", ServiceState::Stopped),
     },
     Case {
         host: "win01",

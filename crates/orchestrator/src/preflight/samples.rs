@@ -6,7 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use k8swin_inventory::Cluster;
 use k8swin_inventory::cluster::{DockerZip, System, ZipSource};
 use k8swin_protocol::details::{CommonDetails, FirewallProfile, LinuxDetails, WinRmQuotas, WindowsDetails};
-use k8swin_protocol::facts::{Adapter, CommonFacts, Docker, DockerNetwork, LinuxFacts, Listener, ServiceState, WindowsFacts};
+use k8swin_protocol::facts::{
+    Adapter, CommonFacts, Docker, DockerNetwork, LinuxFacts, Listener, ServiceState, WindowsFacts,
+};
 use k8swin_protocol::probe::Outcome;
 use k8swin_protocol::resource::{FeatureName, ResourceId};
 use k8swin_protocol::{Facts, Sha256};

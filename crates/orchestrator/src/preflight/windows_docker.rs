@@ -59,8 +59,7 @@ pub(super) fn check(cluster: &Cluster, windows: &WindowsHost, facts: &WindowsFac
             }
         }
         DockerDecision::NoLongerNamed => {
-            let detail =
-                "k8swin installed the Docker of this host, and the inventory no longer names its zip: `up` would remove it";
+            let detail = "k8swin installed the Docker of this host, and the inventory no longer names its zip: `up` would remove it";
             report.error(Check::DockerInstall, detail, NAME_ZIP_AGAIN);
         }
         DockerDecision::Missing => report.error(Check::DockerVersion, "Docker is not installed", NAME_DOCKER_ZIP),

@@ -14,8 +14,8 @@ use super::super::{
 };
 use super::super::{files as contents, host_lock};
 use super::{
-    change, details, docker, features, files, firewall, network, network_settings, remote_access, search_path, services, switch,
-    system,
+    change, details, docker, features, files, firewall, network, network_settings, remote_access, search_path,
+    services, switch, system,
 };
 use crate::ledger;
 use crate::probe::{self, Listeners};

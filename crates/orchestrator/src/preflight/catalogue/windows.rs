@@ -129,7 +129,6 @@ pub(super) static DOCKER_INSTALL: Entry = Entry {
     remedies: &[DOCKER_KEPT, NAME_ZIP_AGAIN],
 };
 
-
 pub(in crate::preflight) const START_DOCKER_SERVICE: Remedy =
     remedy("start it; its log is in the event log of applications", &["Start-Service docker"]);
 
