@@ -117,8 +117,8 @@ const ABSENT: [(&str, &str); 2] = [("routing", "routing_installed"), ("hyper-v",
 
 /// What no simulated host can have: the inventory itself, and the machine that the tests run on. Their cases are beside the
 /// checks, in the orchestrator.
-const OF_NO_HOST: [&str; 6] =
-    ["pod-capacity", "certificates", "artifacts", "artifact-digests", "local-disk", "go-toolchain"];
+const OF_NO_HOST: [&str; 7] =
+    ["docker-install", "pod-capacity", "certificates", "artifacts", "artifact-digests", "local-disk", "go-toolchain"];
 
 #[test]
 fn every_check_has_a_fault() {
