@@ -164,7 +164,7 @@ fn docker_facts(machine: &Machine) -> Option<Docker> {
         }
     };
     let docker = machine.docker(&version, "")?;
-    Some(Docker { running: service.running, ..docker })
+    Some(Docker { running: service.running && docker.running, ..docker })
 }
 
 /// The program of a service that is one itself: what stands in quotes at the begin of its command line.
