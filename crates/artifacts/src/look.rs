@@ -7,7 +7,7 @@ use k8swin_inventory::cluster::{ArtifactSource, Cluster};
 use k8swin_protocol::{Os, Sha256};
 
 use crate::digests::Digests;
-use crate::download::Download;
+use crate::download::{Download, without_credentials};
 use crate::release::Release;
 use crate::{ArtifactError, Problem, resolve};
 
@@ -48,7 +48,7 @@ async fn downloads(
         // Only the header is asked for, so neither digest nor place matter.
         Download::new(url.clone(), Sha256::of(b""), cache.join("probe")).probe().await?;
     }
-    Ok(absent)
+    Ok(absent.iter().map(|url| without_credentials(url)).collect())
 }
 
 /// Whether files are there and only not to be trusted.

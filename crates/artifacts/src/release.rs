@@ -113,10 +113,8 @@ impl Release {
             let here =
                 kubernetes.iter().filter(|program| program.0 == os).all(|program| unpacked.contains_key(program));
             let archive = cache.join("downloads").join(&self.tag).join(tarball(os));
-            if !here && digests.of_one(&archive, progress).await.is_ok_and(|found| found.sha256 != sha256) {
-                absent.push(format!("{}/{}/{}", self.mirror, self.tag, tarball(os)));
-            } else if !here && !archive.is_file() {
-                absent.push(format!("{}/{}/{}", self.mirror, self.tag, tarball(os)));
+            if !here && !digests.of_one(&archive, progress).await.is_ok_and(|found| found.sha256 == sha256) {
+                absent.push(self.url(os));
             }
         }
         Ok(absent)

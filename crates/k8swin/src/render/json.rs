@@ -12,8 +12,8 @@ use k8swin_protocol::wire;
 use serde::Serialize;
 
 use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::render::build;
+use crate::failure::{Causes, Failure};
+use crate::render::build::{self, CheckDocument};
 use crate::report::Report;
 
 /// The document of `up`, `plan`, `rehearse` and `reset`, and of each command that failed as a whole.
@@ -37,7 +37,7 @@ struct Run<'a> {
 #[serde(untagged)]
 enum Found<'a> {
     Finding(&'a Finding),
-    OfBuild(build::CheckDocument<'a>),
+    OfBuild(CheckDocument<'a>),
 }
 
 #[derive(Serialize)]
@@ -159,8 +159,14 @@ pub(crate) fn report(command: &str, report: &Report) -> String {
 
 /// The document for a command that failed as a whole.
 pub(crate) fn failure(command: &str, failure: &Failure) -> String {
-    let inventory: Vec<_> = failure
-        .inventory
+    let (mut findings, mut build, mut inventory) = ([].as_slice(), [].as_slice(), [].as_slice());
+    match &failure.causes {
+        Causes::None => {}
+        Causes::Findings(found) => findings = found,
+        Causes::Build(checks) => build = checks,
+        Causes::Inventory(errors) => inventory = errors,
+    }
+    let inventory: Vec<_> = inventory
         .iter()
         .map(|error| InventoryError {
             line: error.line,
@@ -178,10 +184,10 @@ pub(crate) fn failure(command: &str, failure: &Failure) -> String {
     let error = Some(Error { message, hint: failure.hint.as_deref(), inventory });
     // Scripts that read findings find the list also when there is nothing in it.
     if matches!(command, "preflight" | "verify") {
-        return document(Findings { command, result: "failed", findings: &failure.findings, error });
+        return document(Findings { command, result: "failed", findings, error });
     }
-    let of_build = failure.build.iter().map(|check| Found::OfBuild(build::CheckDocument::new(check)));
-    let findings = failure.findings.iter().map(Found::Finding).chain(of_build).collect();
+    let of_build = build.iter().map(|check| Found::OfBuild(CheckDocument::new(check)));
+    let findings = findings.iter().map(Found::Finding).chain(of_build).collect();
     document(Run { command, result: "failed", error, findings, ..Run::default() })
 }
 

@@ -17,7 +17,7 @@ use std::io::{self, Write as _};
 use camino::Utf8Path;
 
 use crate::context::Context;
-use crate::failure::Failure;
+use crate::failure::{Causes, Failure};
 use crate::report::Report;
 pub(crate) use page::page;
 
@@ -44,13 +44,15 @@ pub(crate) fn result(context: &Context, command: &str, result: &Result<Report, F
             Ok(())
         }
         Ok(report) => print(table::report(report, context.global.verbose > 0, context.stdout).as_bytes()),
-        Err(failure) if !failure.build.is_empty() => {
-            print(build::checks(&failure.build, context.global.verbose > 0, context.stdout).as_bytes())
-        }
-        Err(failure) if !failure.findings.is_empty() => {
-            print(findings::of_preflight(&failure.findings, context.global.verbose > 0, context.stdout).as_bytes())
-        }
-        Err(_) => Ok(()),
+        Err(failure) => match &failure.causes {
+            Causes::Build(checks) => {
+                print(build::checks(checks, context.global.verbose > 0, context.stdout).as_bytes())
+            }
+            Causes::Findings(found) => {
+                print(findings::of_preflight(found, context.global.verbose > 0, context.stdout).as_bytes())
+            }
+            Causes::Inventory(_) | Causes::None => Ok(()),
+        },
     }
 }
 

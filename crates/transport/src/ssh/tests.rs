@@ -143,6 +143,7 @@ impl Server {
             node_address: Ipv4Addr::LOCALHOST,
             api_endpoint: None,
             pod_cidr: "192.168.0.0/24".parse().unwrap(),
+            ignore: Vec::new(),
             system: System::Linux(LinuxHost { control_plane: true, worker: true, ssh }),
         };
         connect_as(&host, agent, &self.agent_path(), options, &surroundings).await

@@ -191,6 +191,7 @@ fn host(port: u16, transport: WinRmTransport, password: &str) -> Host {
         node_address: Ipv4Addr::LOCALHOST,
         api_endpoint: None,
         pod_cidr: "192.168.1.0/24".parse().unwrap(),
+        ignore: Vec::new(),
         system: System::Windows(WindowsHost {
             winrm: WinRm {
                 user: "Administrator".into(),
