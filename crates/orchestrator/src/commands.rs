@@ -18,6 +18,7 @@ use crate::outcome::{host_plan, how_it_ended, summarise};
 use crate::preflight::links::Link;
 use crate::preflight::local::ThisMachine;
 use crate::preflight::{Evidence, identity};
+use crate::probe::Token;
 use crate::report::{Finding, HostNetwork, HostStatus, PlanReport, Preflight, Severity, Summary};
 use crate::stages::{apply_phase, check, prune, remove_phase};
 use crate::state::StateDir;
@@ -70,8 +71,8 @@ pub async fn preflight(cluster: &Cluster, options: &Options) -> Result<Preflight
     // The agents first: digests of both are kept in one file.
     let agents = agents(cluster, options, &teller).await?;
     let mut fleet = Fleet::new(cluster, options, teller, agents, |_| true);
-    let (local, ()) = tokio::join!(probe::this_machine(cluster, options), fleet.connect());
-    let (findings, links) = judge(&mut fleet, &StateDir::new(&options.state_dir), Some(local)).await;
+    let (local, token) = tokio::join!(probe::this_machine(cluster, options), probe::connect(&mut fleet));
+    let (findings, links) = judge(&mut fleet, &StateDir::new(&options.state_dir), &token, Some(local)).await;
     let hosts = fleet.members.iter().map(network_of).collect();
     as_found(fleet).await?;
     Ok(Preflight { cluster: cluster.name.clone(), findings, hosts, links, duration: started.elapsed() })
@@ -226,10 +227,10 @@ async fn look_with_supplies<'a>(cluster: &'a Cluster, options: &'a Options) -> R
 }
 
 async fn up_with(fleet: &mut Fleet<'_>, supplies: &Supplies, state: &StateDir) -> Result<Proof, RunError> {
-    fleet.connect().await;
+    let token = probe::connect(fleet).await;
     fleet.first_control_plane()?;
     // Whether the programs can be had is known already: they are here.
-    let (mut findings, _) = judge(fleet, state, None).await;
+    let (mut findings, _) = judge(fleet, state, &token, None).await;
     fleet.first_control_plane()?;
     // An unreachable host is reported as such; it does not keep the others from being built.
     findings.retain(|finding| finding.check != Check::Reachable);
@@ -318,9 +319,14 @@ fn reachable(member: &Member<'_>) -> Finding {
 }
 
 /// Gathers what is left of the evidence, and judges all of it.
-async fn judge(fleet: &mut Fleet<'_>, state: &StateDir, local: Option<ThisMachine>) -> (Vec<Finding>, Vec<Link>) {
+async fn judge(
+    fleet: &mut Fleet<'_>,
+    state: &StateDir,
+    token: &Token,
+    local: Option<ThisMachine>,
+) -> (Vec<Finding>, Vec<Link>) {
     fleet.teller.tell(Event::StageStarted(Stage::Preflight));
-    let links = probe::links(fleet).await;
+    let links = probe::links(fleet, token).await;
     let mut findings: Vec<_> = fleet.members.iter().map(reachable).collect();
     let evidence = Evidence {
         seen: fleet.seen(),

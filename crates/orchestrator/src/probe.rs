@@ -23,34 +23,39 @@ use crate::session::SessionError;
 /// How long one connection between hosts may take. They are near each other.
 const TIMEOUT_MS: u32 = 2_000;
 
-/// How long agents listen at most, whatever becomes of this run.
-const LISTENING_SECONDS: u32 = 60;
+/// How long agents listen at most, whatever becomes of this run: until the slowest host has got its agent.
+const LISTENING_SECONDS: u32 = 600;
 
 /// Bytes of the token, which is written as twice as many digits.
 const TOKEN: usize = 16;
 
+/// What the listening agents answer, so that who connects knows that it is them.
+pub(crate) struct Token(String);
+
+/// Connects all hosts; their agents listen for each other from their start.
+pub(crate) async fn connect(fleet: &mut Fleet<'_>) -> Token {
+    let token = token();
+    for member in &mut fleet.members {
+        let (address, ports) = (member.host.node_address, links::listened(fleet.cluster, member.host));
+        member.will_listen(Some(Listen { address, ports, token: token.clone(), seconds: LISTENING_SECONDS }));
+    }
+    fleet.connect().await;
+    Token(token)
+}
+
 /// Lets the hosts connect to each other, all pairs at once, and gives what became of it. A host that fails in it takes no
 /// further part, as in every stage.
-pub(crate) async fn links(fleet: &mut Fleet<'_>) -> Vec<Link> {
+pub(crate) async fn links(fleet: &mut Fleet<'_>, token: &Token) -> Vec<Link> {
     let cluster = fleet.cluster;
-    if fleet.members.iter().filter(|member| member.takes_part()).count() < 2 {
+    let takes_part = |member: &&Member<'_>| member.takes_part();
+    if fleet.members.iter().filter(takes_part).count() < 2 {
         return Vec::new();
     }
-    let token = token();
     let listening: BTreeMap<String, Vec<u16>> = fleet
-        .part_of(Stage::Preflight, async |member, context| {
-            let ports = links::listened(cluster, member.host);
-            let address = member.host.node_address;
-            let wanted = Listen { address, ports, token: token.clone(), seconds: LISTENING_SECONDS };
-            let ask = async |member: &mut Member<'_>| member.session()?.ask(Request::Listen(wanted.clone())).await;
-            match member.persist(context, ask).await? {
-                Response::Listening { ports } => Ok(ports),
-                _ => Err(SessionError::Nonsense { request: "listen" }),
-            }
-        })
-        .await
-        .into_iter()
-        .map(|(name, ports)| (name.to_owned(), ports))
+        .members
+        .iter()
+        .filter(takes_part)
+        .map(|member| (member.host.name.clone(), member.listening.clone()))
         .collect();
     let facts: BTreeMap<_, _> = fleet
         .members
@@ -60,7 +65,7 @@ pub(crate) async fn links(fleet: &mut Fleet<'_>) -> Vec<Link> {
     let facts = facts.iter().map(|(name, common)| (name.clone(), common)).collect();
     let found = fleet
         .part_of(Stage::Preflight, async |member, context| {
-            let wanted = links::targets(cluster, member.host, &listening, &facts, &token);
+            let wanted = links::targets(cluster, member.host, &listening, &facts, &token.0);
             if wanted.is_empty() {
                 return Ok(Vec::new());
             }
@@ -76,8 +81,11 @@ pub(crate) async fn links(fleet: &mut Fleet<'_>) -> Vec<Link> {
     found.into_iter().flat_map(|(_, links)| links).collect()
 }
 
-/// Ends the listening on all hosts, for a run that goes on with them: the ports belong to the cluster's programs.
+/// Ends the listening on all hosts, also for later connections, for a run that goes on with them: the ports belong to the cluster's programs.
 pub(crate) async fn end(fleet: &mut Fleet<'_>) {
+    for member in &mut fleet.members {
+        member.will_listen(None);
+    }
     fleet
         .part_of(Stage::Preflight, async |member, context| {
             let address = member.host.node_address;

@@ -1,14 +1,15 @@
 //! Framing and messages: one JSON document a line, ASCII only, since only that passes every console mode of WinRM.
 //!
 //! The orchestrator writes [`ToAgent`] lines to the agent's standard input; the agent answers with [`FromAgent`] lines on
-//! its standard output, the first of which is [`FromAgent::Hello`]. Requests are carried out in order, one at a time.
+//! its standard output, the first of which is [`FromAgent::Hello`]. Requests are carried out in order, one at a time; the
+//! first ones may be said at its start already ([`ToAgent::opening`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, BufRead, Read as _};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64_WORD};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
@@ -34,6 +35,26 @@ pub struct ToAgent {
     pub id: u64,
     /// What to do.
     pub request: Request,
+}
+
+impl ToAgent {
+    /// Requests as one word for the command line on which an agent starts: `serve WORD`. They are carried out before any
+    /// others, and their answers come together with the greeting, which saves round trips. No shell changes the word, but
+    /// the host's list of programs shows it: it is for requests without secrets, and for short ones, since cmd.exe takes
+    /// 8191 characters (facts F.3).
+    #[must_use]
+    pub fn opening(requests: &[Self]) -> String {
+        BASE64_WORD.encode(encode(&requests).as_bytes())
+    }
+
+    /// Reads such a word.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn read_opening(word: &str) -> Result<Vec<Self>, WireError> {
+        let not_base64 = |_| WireError::NotAMessage { length: word.len(), reason: "it is not base64".to_owned() };
+        decode(&BASE64_WORD.decode(word).map_err(not_base64)?)
+    }
 }
 
 /// What the agent can be asked.

@@ -1,18 +1,19 @@
 //! The agent at the other end: it is started, put on the host if it is not there, and taken away if asked.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use k8swin_protocol::bootstrap::{Bootstrap, EXIT_DIGEST_DIFFERS, Verb};
 use k8swin_protocol::wire::{self, FromAgent, Hello, PROTOCOL};
 use k8swin_protocol::{HostPath, Sha256};
 
-use crate::connect::AgentBinary;
+use crate::connect::{Agent, AgentBinary};
 use crate::error::{ConnectError, TransportError};
 use crate::lines::Lines;
 use crate::remote::{Ended, Output, Program, Remote, Running, Transcript};
 
-/// How long an agent may take to greet: a virus scanner may read a new program first.
-const GREETING: Duration = Duration::from_secs(60);
+/// How long an agent may take to greet: a virus scanner may read a new program first, and what it is asked at its start
+/// comes with the greeting.
+const GREETING: Duration = Duration::from_secs(120);
 
 /// How long the removal may take: it is part of every end, Ctrl-C's included.
 const REMOVAL: Duration = Duration::from_secs(20);
@@ -30,20 +31,22 @@ pub(crate) struct Greeted {
     pub(crate) running: Running,
     /// What came after the greeting.
     pub(crate) lines: Lines,
+    /// When it was started, by this machine's clock.
+    pub(crate) started: SystemTime,
     /// Whether the agent had to be put on the host.
     pub(crate) put_agent: bool,
 }
 
-/// Starts the agent at `path`; puts it there first if it is not.
-pub(crate) async fn establish(
-    remote: &mut impl Remote,
-    agent: &AgentBinary,
-    path: &HostPath,
-) -> Result<Greeted, ConnectError> {
+/// Starts the agent with what it is asked at its start; puts it there first if it is not.
+pub(crate) async fn establish(remote: &mut impl Remote, agent: Agent<'_>) -> Result<Greeted, ConnectError> {
+    let Agent { binary, path, opening } = agent;
+    let program = Program::Agent { path: path.clone(), opening: opening.map(str::to_owned) };
     // What is not there cannot be told from what does not start by words that every host says in its own language. So
     // whatever ended without a greeting is put there anew, once: that also mends a damaged file.
-    match greet(remote, path).await? {
-        Greeting::Hello { running, lines } => return Ok(Greeted { running, lines, put_agent: false }),
+    match greet(remote, path, &program).await? {
+        Greeting::Hello { running, lines, started } => {
+            return Ok(Greeted { running, lines, started, put_agent: false });
+        }
         Greeting::Ended(ended) if ended.code.is_some_and(|code| NOT_FOR_THIS_HOST.contains(&code)) => {
             return Err(does_not_start(remote, path, &ended));
         }
@@ -51,9 +54,9 @@ pub(crate) async fn establish(
             tracing::debug!(host = %remote.target(), answer = %ended.answer(), "the agent is not there yet");
         }
     }
-    put(remote, agent, path).await?;
-    match greet(remote, path).await? {
-        Greeting::Hello { running, lines } => Ok(Greeted { running, lines, put_agent: true }),
+    put(remote, binary, path).await?;
+    match greet(remote, path, &program).await? {
+        Greeting::Hello { running, lines, started } => Ok(Greeted { running, lines, started, put_agent: true }),
         Greeting::Ended(ended) => Err(does_not_start(remote, path, &ended)),
     }
 }
@@ -107,16 +110,17 @@ async fn script(
 }
 
 enum Greeting {
-    Hello { running: Running, lines: Lines },
+    Hello { running: Running, lines: Lines, started: SystemTime },
     Ended(Ended),
 }
 
-async fn greet(remote: &mut impl Remote, path: &HostPath) -> Result<Greeting, ConnectError> {
-    let mut running = remote.start(&Program::Agent(path.clone())).await?;
+async fn greet(remote: &mut impl Remote, path: &HostPath, program: &Program) -> Result<Greeting, ConnectError> {
+    let started = SystemTime::now();
+    let mut running = remote.start(program).await?;
     let mut transcript = Transcript::default();
     let greeting = tokio::time::timeout(GREETING, hello(&mut running, &mut transcript)).await;
     match greeting {
-        Ok(Ok(Some((hello, lines)))) if hello.protocol == PROTOCOL => Ok(Greeting::Hello { running, lines }),
+        Ok(Ok(Some((hello, lines)))) if hello.protocol == PROTOCOL => Ok(Greeting::Hello { running, lines, started }),
         Ok(Ok(Some((hello, _)))) => {
             Err(ConnectError::AgentVersion { target: remote.target().clone(), found: hello.protocol })
         }
@@ -210,9 +214,10 @@ mod tests {
         }
 
         async fn establish(mut self) -> (Result<bool, ConnectError>, Vec<Program>) {
-            let agent = AgentBinary { sha256: Sha256::of(b"agent"), bytes: b"agent".as_slice().into() };
-            let path = Os::Linux.agent(agent.sha256);
-            let greeted = establish(&mut self, &agent, &path).await.map(|greeted| greeted.put_agent);
+            let binary = AgentBinary { sha256: Sha256::of(b"agent"), bytes: b"agent".as_slice().into() };
+            let path = Os::Linux.agent(binary.sha256);
+            let agent = Agent { binary: &binary, path: &path, opening: Some("word") };
+            let greeted = establish(&mut self, agent).await.map(|greeted| greeted.put_agent);
             let started = self.started.lock().unwrap().clone();
             (greeted, started)
         }

@@ -48,28 +48,44 @@ pub struct Options {
     pub on_retry: OnRetry,
 }
 
-/// Connects to `host` and starts the agent there; puts it there first if it is not.
+/// Connects to `host` and starts the agent there; puts it there first if it is not. An `opening`
+/// ([`ToAgent::opening`](k8swin_protocol::wire::ToAgent::opening)) is asked at its start: its answers are the first that
+/// the session receives.
 ///
 /// Dropping the future at any time leaves nothing behind: a WinRM shell that was opened is deleted.
 ///
 /// # Errors
 /// [`ConnectError`] tells the causes apart.
-pub async fn connect(host: &Host, agent: &AgentBinary, options: &Options) -> Result<Session, ConnectError> {
-    let path = host.os().agent(agent.sha256);
-    connect_as(host, agent, &path, options, &Surroundings::of_this_machine()).await
+pub async fn connect(
+    host: &Host,
+    agent: &AgentBinary,
+    opening: Option<&str>,
+    options: &Options,
+) -> Result<Session, ConnectError> {
+    let agent = Agent { binary: agent, path: &host.os().agent(agent.sha256), opening };
+    connect_as(host, agent, options, &Surroundings::of_this_machine()).await
+}
+
+/// The agent of a host.
+#[derive(Clone, Copy)]
+pub(crate) struct Agent<'a> {
+    pub(crate) binary: &'a AgentBinary,
+    /// Where it lies there.
+    pub(crate) path: &'a HostPath,
+    /// What it is asked at its start.
+    pub(crate) opening: Option<&'a str>,
 }
 
 /// As [`connect`], with everything that it finds around it as a parameter.
 pub(crate) async fn connect_as(
     host: &Host,
-    agent: &AgentBinary,
-    path: &HostPath,
+    agent: Agent<'_>,
     options: &Options,
     surroundings: &Surroundings,
 ) -> Result<Session, ConnectError> {
     let mut attempt = 1;
     loop {
-        let error = match once(host, agent, path, options, surroundings).await {
+        let error = match once(host, agent, options, surroundings).await {
             Ok(session) => return Ok(session),
             Err(error) => error,
         };
@@ -84,8 +100,7 @@ pub(crate) async fn connect_as(
 
 async fn once(
     host: &Host,
-    agent: &AgentBinary,
-    path: &HostPath,
+    agent: Agent<'_>,
     options: &Options,
     surroundings: &Surroundings,
 ) -> Result<Session, ConnectError> {
@@ -93,8 +108,8 @@ async fn once(
         System::Linux(linux) => Connection::Ssh(ssh::connect(host, &linux.ssh, options, surroundings).await?),
         System::Windows(windows) => Connection::WinRm(winrm::connect(host, &windows.winrm, options).await?),
     };
-    match bootstrap::establish(&mut connection, agent, path).await {
-        Ok(greeted) => Ok(Session::new(connection, greeted, agent.sha256, path.clone())),
+    match bootstrap::establish(&mut connection, agent).await {
+        Ok(greeted) => Ok(Session::new(connection, greeted, agent.binary.sha256, agent.path.clone())),
         Err(error) => {
             // The first error is the one to tell; a connection that cannot even be closed is gone anyway.
             let _ = connection.close().await;

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::*;
-use crate::connect::{AgentBinary, connect_as};
+use crate::connect::{Agent, AgentBinary, connect_as};
 use crate::session::{AgentFate, Session};
 
 const PASSWORD: &str = "canary-Pa55word";
@@ -114,7 +114,8 @@ impl Server {
         };
         let agent = AgentBinary { sha256: Sha256::of(b"agent"), bytes: b"agent".as_slice().into() };
         let path = Os::Linux.agent(agent.sha256);
-        connect_as(&host, &agent, &path, &options, &Surroundings::default()).await
+        let agent = Agent { binary: &agent, path: &path, opening: None };
+        connect_as(&host, agent, &options, &Surroundings::default()).await
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::*;
-use crate::connect::{AgentBinary, connect_as};
+use crate::connect::{Agent, AgentBinary, connect_as};
 use crate::session::{AgentFate, Session};
 
 const SSHD: &str = "/usr/sbin/sshd";
@@ -146,7 +146,9 @@ impl Server {
             ignore: Vec::new(),
             system: System::Linux(LinuxHost { control_plane: true, worker: true, ssh }),
         };
-        connect_as(&host, agent, &self.agent_path(), options, &surroundings).await
+        let path = self.agent_path();
+        let agent = Agent { binary: agent, path: &path, opening: None };
+        connect_as(&host, agent, options, &surroundings).await
     }
 }
 

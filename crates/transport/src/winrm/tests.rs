@@ -213,7 +213,7 @@ fn agent(length: u32) -> AgentBinary {
 }
 
 async fn connect_to(port: u16, transport: WinRmTransport) -> Result<Session, ConnectError> {
-    connect(&host(port, transport, PASSWORD), &agent(10), &options()).await
+    connect(&host(port, transport, PASSWORD), &agent(10), None, &options()).await
 }
 
 async fn echoes(session: &mut Session, text: &str) {
@@ -224,7 +224,7 @@ async fn echoes(session: &mut Session, text: &str) {
 /// The whole life of a session with an agent of 3 MB.
 async fn full_life(server: &Running, transport: WinRmTransport) {
     let (host, agent) = (host(server.port, transport, PASSWORD), agent(750_000));
-    let mut session = connect(&host, &agent, &options()).await.unwrap();
+    let mut session = connect(&host, &agent, None, &options()).await.unwrap();
     assert!(session.put_agent());
     assert_eq!(server.counters.shells_created(), 1);
     let expected = Os::Windows.agent(agent.sha256).to_string();
@@ -238,7 +238,7 @@ async fn full_life(server: &Running, transport: WinRmTransport) {
     session.close(AgentFate::Keep).await.unwrap();
     assert_eq!(server.counters.shells_open(), 0);
     // The second session sends nothing of it.
-    let mut session = connect(&host, &agent, &options()).await.unwrap();
+    let mut session = connect(&host, &agent, None, &options()).await.unwrap();
     assert!(!session.put_agent());
     echoes(&mut session, "two").await;
     session.close(AgentFate::Remove).await.unwrap();
@@ -287,7 +287,7 @@ async fn a_wrong_password_is_refused_and_not_tried_again() {
     let server = serve_http().await;
     let options = Options { attempts: 5, on_retry: Arc::new(|_, cause| panic!("{cause}")), ..options() };
     let wrong = host(server.port, WinRmTransport::Http, "canary-wrong");
-    let error = connect(&wrong, &agent(10), &options).await.err().unwrap();
+    let error = connect(&wrong, &agent(10), None, &options).await.err().unwrap();
     assert!(matches!(error, ConnectError::Credentials { .. }), "{error}");
     assert!(!format!("{error:?} {}", error.failure()).contains("canary"), "{error}");
 }
@@ -309,14 +309,38 @@ async fn a_host_with_smaller_envelopes_gets_smaller_pieces() {
 }
 
 #[tokio::test]
+async fn a_question_and_its_answer_are_two_requests_and_the_end_is_one() {
+    let server = serve_http().await;
+    // So that it is there.
+    connect_to(server.port, WinRmTransport::Http).await.unwrap().close(AgentFate::Keep).await.unwrap();
+    let before = server.counters.requests();
+    let mut session = connect_to(server.port, WinRmTransport::Http).await.unwrap();
+    // Two for the log-in, the shell, the program, its greeting.
+    assert_eq!(server.counters.requests() - before, 5);
+    for number in 1..=20 {
+        echoes(&mut session, "one").await;
+        assert_eq!(server.counters.requests() - before, 5 + 2 * number);
+    }
+    session.leave().await.unwrap();
+    assert_eq!(server.counters.requests() - before, 5 + 2 * 20 + 1);
+    assert_eq!(server.counters.shells_open(), 0);
+}
+
+#[tokio::test]
 async fn silence_beyond_the_time_out_is_no_error() {
     let limits = Limits { timeout: Duration::from_millis(20), ..Limits::default() };
     let server = serve(Security::Http, limits).await;
     let mut session = connect_to(server.port, WinRmTransport::Http).await.unwrap();
     let before = server.counters.requests();
     // Several long polls come back empty.
-    while server.counters.requests() < before + 5 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    let several = async {
+        while server.counters.requests() < before + 5 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        () = several => {}
+        line = session.receive() => panic!("{line:?}"),
     }
     echoes(&mut session, "still there").await;
     session.close(AgentFate::Keep).await.unwrap();
@@ -398,7 +422,7 @@ async fn an_attempt_that_is_given_up_leaves_no_shell() {
     tokio::select! {
         biased;
         () = shell_is_there => {}
-        connected = connect(&host, &agent, &options) => panic!("connected already: {}", connected.is_ok()),
+        connected = connect(&host, &agent, None, &options) => panic!("connected already: {}", connected.is_ok()),
     }
     while server.counters.shells_open() > 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -437,7 +461,7 @@ async fn a_missing_password_is_named() {
     if let System::Windows(windows) = &mut host.system {
         windows.winrm.password = SecretSource::Env("K8SWIN_NO_SUCH_VARIABLE".into());
     }
-    let error = connect(&host, &agent(10), &options()).await.err().unwrap();
+    let error = connect(&host, &agent(10), None, &options()).await.err().unwrap();
     assert!(matches!(error, ConnectError::Secret { .. }), "{error}");
     assert!(error.failure().hint.unwrap().contains("export K8SWIN_NO_SUCH_VARIABLE"));
 }
