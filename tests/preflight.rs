@@ -16,6 +16,7 @@ use k8swin_orchestrator::{Options, preflight};
 use k8swin_protocol::resource::Protection;
 use k8swin_protocol::{Os, Sha256};
 use k8swin_transport::Secrets;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -138,6 +139,18 @@ fn preflight_leaves_the_hosts_as_they_were_also_when_it_is_red() {
     assert_eq!(lab.states(), before);
 }
 
+/// Things that somebody else put on the hosts of `ha.toml`.
+const FOREIGN: &str = r#"
+[hosts.worker01]
+leftovers = [{ kind = "unit", name = "k3s", says = "/etc/systemd/system/k3s.service" }]
+[hosts.win01]
+leftovers = [{ kind = "service", name = "flanneld", says = "C:\flannel\flanneld.exe" }]
+[hosts.win02]
+routes = [{ destination = "10.64.0.0/10", via = "10.20.0.254", adapter = "Ethernet" }]
+[hosts.control02]
+cni_configurations = ["05-calico.conflist"]
+"#;
+
 #[test]
 fn a_finished_cluster_is_green_and_a_machine_in_the_place_of_another_is_not() {
     let lab = Process::of("ha.toml");
@@ -146,6 +159,26 @@ fn a_finished_cluster_is_green_and_a_machine_in_the_place_of_another_is_not() {
     let findings = document["findings"].as_array().unwrap();
     let bad: Vec<_> = findings.iter().filter(|finding| finding["severity"] != "ok").collect();
     assert!(bad.is_empty(), "{bad:#?}");
+
+    // What is not ours is named with its owner, and what is ours is not, beside it.
+    lab.faults(FOREIGN);
+    let document = lab.json(&["preflight"]).exits(3).document();
+    for (host, check, owner) in [
+        ("worker01", "leftovers", "the unit k3s.service, of k3s (/etc/systemd/system/k3s.service)"),
+        ("win01", "leftovers", "the service `flanneld`, of flannel (C:\\flannel\\flanneld.exe)"),
+        ("win02", "route-overlap", "win02"),
+        ("control02", "cni-configuration", "05-calico.conflist"),
+    ] {
+        let of_check = |finding: &&Value| finding["check"] == check && finding["severity"] == "error";
+        let details = document["findings"].as_array().unwrap().iter().filter(of_check);
+        let mut details = details.filter(|finding| finding["host"] == host || finding["host"] == "ha");
+        let detail =
+            details.next().unwrap_or_else(|| panic!("{check} of {host}: {document:#}"))["detail"].as_str().unwrap();
+        assert!(detail.contains(owner), "{detail}");
+    }
+    let bad = document["findings"].as_array().unwrap().iter().filter(|finding| finding["severity"] != "ok").count();
+    assert_eq!(bad, 4, "{document:#}");
+    lab.faults("");
 
     lab.faults("[hosts.win02]\nmachine_id = \"another\"\n");
     let run = lab.json(&["up"]).exits(3);

@@ -10,13 +10,20 @@ use crate::support::Lab;
 /// Widths of a telephone and a screen, in CSS pixels.
 const WIDTHS: [u32; 2] = [360, 1280];
 
-/// What the page itself has none of: a script that looks for what is too wide. It is put into a copy of the page.
+/// What the page itself has none of: a script. It notes on a copy of the page what a reader sees, with the lists of what is
+/// fine opened: how wide the page is, what does not fit, how many findings have a place on it, and all text that is shown.
 const MEASURE: &str = r#"<script>
 window.onerror = message => { document.body.dataset.error = message; };
 window.onload = () => {
-  const wide = [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > window.innerWidth + 1);
-  document.body.dataset.wide = wide.map(e => e.tagName + "." + e.getAttribute("class")).join(" ");
+  document.querySelectorAll("details").forEach(list => { list.open = true; });
+  const box = element => element.getBoundingClientRect();
+  const wide = [...document.querySelectorAll("body *")].filter(element => box(element).right > window.innerWidth + 1);
+  const findings = [...document.querySelectorAll(".finding")].filter(element => box(element).height > 20);
+  const text = document.body.innerText;
   document.body.dataset.width = window.innerWidth;
+  document.body.dataset.wide = wide.map(element => element.tagName + "." + element.getAttribute("class")).join(" ");
+  document.body.dataset.findings = findings.length;
+  document.body.dataset.text = text;
 };
 </script></body>"#;
 
@@ -63,7 +70,9 @@ fn the_page_shows_every_finding_and_the_failing_links_and_asks_nobody_for_anythi
     let (_lab, page, document) = report();
     let text = std::fs::read_to_string(page).unwrap();
     for finding in document["findings"].as_array().unwrap() {
-        assert!(text.contains(&escaped(finding["detail"].as_str().unwrap())), "{finding}");
+        // What stands between backticks is set as code.
+        let parts = finding["detail"].as_str().unwrap().split('`');
+        assert!(parts.map(escaped).all(|part| text.contains(&part)), "{finding}");
     }
     assert!(text.contains("class=\"failing\"") && text.contains("control02 to worker01 on 10250"), "{text}");
     // An address may stand in a text; nothing is fetched.
@@ -84,19 +93,37 @@ fn a_browser_shows_the_page_at_the_width_of_a_telephone_and_of_a_screen() {
     let text = text.replace("default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'");
     let measured = lab.path("measured.html");
     std::fs::write(&measured, text.replace("</body>", MEASURE)).unwrap();
+    let findings = document["findings"].as_array().unwrap();
+    let bad = findings.iter().filter(|finding| finding["severity"] != "ok").count();
+    assert!(bad > 3 && findings.len() > 50, "{document:#}");
     for width in WIDTHS {
+        // As it is: nothing in it makes the browser complain.
+        open(&chromium, &page, width);
         let shown = open(&chromium, &measured, width);
-        assert!(shown.contains("data-wide=\"\""), "too wide at {width}: {}", attribute(&shown, "data-wide"));
-        assert!(!shown.contains("data-error"), "{}", attribute(&shown, "data-error"));
-        for finding in document["findings"].as_array().unwrap() {
-            // Quotation marks stand for themselves in what a browser writes.
-            let detail = escaped(finding["detail"].as_str().unwrap()).replace("&quot;", "\"");
-            assert!(shown.contains(&detail), "{finding} at {width}");
+        assert_eq!(attribute(&shown, "data-error"), "");
+        assert_eq!(attribute(&shown, "data-width"), width.to_string());
+        assert_eq!(attribute(&shown, "data-wide"), "", "too wide at {width}");
+        assert_eq!(attribute(&shown, "data-findings"), bad.to_string(), "at {width}");
+        let text = squeezed(&attribute(&shown, "data-text"));
+        for finding in findings {
+            for part in ["check", "detail", "remedy"].into_iter().filter_map(|key| finding[key].as_str()) {
+                assert!(text.contains(&squeezed(part)), "`{part}` of {finding} at {width}: {text}");
+            }
+            for command in finding["commands"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                assert!(text.contains(&squeezed(command)), "`{command}` of {finding} at {width}");
+            }
         }
     }
 }
 
-fn attribute<'a>(text: &'a str, name: &str) -> &'a str {
+/// The words of a text, however they are set.
+fn squeezed(text: &str) -> String {
+    text.replace('`', "").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The value of an attribute of the page as the browser writes it.
+fn attribute(text: &str, name: &str) -> String {
     let value = text.split_once(&format!("{name}=\"")).map_or("", |(_, rest)| rest);
-    value.split('"').next().unwrap_or_default()
+    let value = value.split('"').next().unwrap_or_default();
+    value.replace("&quot;", "\"").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 }

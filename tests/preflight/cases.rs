@@ -133,6 +133,9 @@ async fn every_fault_is_found_on_its_host_and_nothing_else_is() {
     here.faults(&FIT);
     let healthy = here.preflight().await;
     assert_eq!(bad(&healthy.findings), BTreeSet::new());
+    let heard: BTreeSet<_> = healthy.findings.iter().map(|finding| finding.check.name()).collect();
+    let all = Check::ALL.iter().filter(|check| !check.is_of_verify()).map(|check| check.name());
+    assert_eq!(heard, all.collect(), "every check says that all is well");
     // As an `up` from here writes them down.
     let identities: Vec<_> = here
         .lab

@@ -9,7 +9,7 @@ use k8swin_protocol::{Os, Sha256};
 use crate::digests::Digests;
 use crate::download::{Download, without_credentials};
 use crate::release::Release;
-use crate::{ArtifactError, Problem, resolve};
+use crate::{ArtifactError, Problem, build, resolve};
 
 /// Whether the programs can be had.
 #[derive(Debug)]
@@ -18,6 +18,10 @@ pub struct Look {
     pub digests: Result<(), ArtifactError>,
     /// The addresses from which programs would be downloaded, all of which answer; or why programs cannot be had.
     pub programs: Result<Vec<String>, ArtifactError>,
+    /// The Go that would build them, where they are still to be built.
+    pub go: Option<build::Check>,
+    /// Free bytes where downloads and builds go; none where it cannot be told.
+    pub disk_free_bytes: Option<u64>,
 }
 
 /// Looks whether the programs that are `needed` can be had. Digests of local files are computed; nothing is downloaded.
@@ -31,9 +35,19 @@ pub async fn look(cluster: &Cluster, needed: &BTreeSet<(Os, String)>, cache: &Ut
             resolve(cluster, needed, cache, |_| ()).await.map(|_| Vec::new())
         }
     };
+    let go = match &cluster.artifacts.source {
+        ArtifactSource::Build { go, .. } if programs.is_err() => {
+            Some(build::go(cluster.kubernetes.minor, go.as_deref()).await)
+        }
+        _ => None,
+    };
+    let existing = cache.ancestors().find(|folder| folder.is_dir());
+    let disk_free_bytes = existing.and_then(|folder| build::free(folder).ok());
     match programs {
-        Err(error) if is_about_digests(&error) => Look { digests: Err(error), programs: Ok(Vec::new()) },
-        programs => Look { digests: Ok(()), programs },
+        Err(error) if is_about_digests(&error) => {
+            Look { digests: Err(error), programs: Ok(Vec::new()), go, disk_free_bytes }
+        }
+        programs => Look { digests: Ok(()), programs, go, disk_free_bytes },
     }
 }
 
@@ -97,12 +111,27 @@ mod tests {
         let see = async || look(&cluster, &kubelet(), &folder.join("cache")).await;
         let missing = see().await;
         assert!(missing.digests.is_ok() && missing.programs.is_err(), "{missing:?}");
+        assert!(missing.go.is_none() && missing.disk_free_bytes.is_some(), "{missing:?}");
         write(folder, "programs/linux/kubelet", "another kubelet");
         let differs = see().await;
         assert!(differs.digests.is_err() && differs.programs.is_ok(), "{differs:?}");
         write(folder, "programs/linux/kubelet", "kubelet");
         let fine = see().await;
         assert!(fine.digests.is_ok() && fine.programs.is_ok_and(|urls| urls.is_empty()));
+    }
+
+    #[tokio::test]
+    async fn what_is_to_be_built_needs_a_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(folder.path()).unwrap();
+        let source = format!("source = \"build\"\nrepository = \"{folder}/kubernetes\"\ngo = \"{folder}/go\"");
+        write(folder, "agents/k8swin-agent", "agent");
+        let cluster = cluster(&format!("{source}\nagents = \"{folder}/agents\""));
+        let found = look(&cluster, &kubelet(), &folder.join("cache")).await;
+        assert!(found.programs.is_err(), "{found:?}");
+        let go = found.go.unwrap();
+        assert_eq!((go.name, go.verdict), ("go", build::Verdict::Error));
+        assert!(go.detail.contains("go/bin/go") || go.detail.contains("/go:"), "{}", go.detail);
     }
 
     #[tokio::test]

@@ -2,13 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::process::Stdio;
 
-use camino::Utf8Path;
 use k8swin_artifacts::ArtifactError;
 use k8swin_inventory::Cluster;
-use k8swin_inventory::cluster::ArtifactSource;
-
 use k8swin_protocol::probe::{Connect, Listen};
 use k8swin_protocol::wire::{Request, Response};
 
@@ -96,46 +92,24 @@ pub(crate) async fn end(fleet: &mut Fleet<'_>) {
         .await;
 }
 
-/// Looks at this machine. Nothing is downloaded.
+/// Looks at this machine. Nothing is downloaded or built.
 pub(crate) async fn this_machine(cluster: &Cluster, options: &Options) -> ThisMachine {
     let needed = k8swin_blueprint::programs_for(cluster)
         .into_iter()
         .map(|(os, program)| (os, program.file_name(os).to_owned()))
         .collect();
-    let builds = matches!(cluster.artifacts.source, ArtifactSource::Build { .. });
-    let go = async { if builds { first_line("go", &["version"]).await } else { None } };
-    let look = k8swin_artifacts::look(cluster, &needed, &options.cache_dir);
-    let (look, disk_free_bytes, go) = tokio::join!(look, free_space(&options.cache_dir), go);
+    let look = k8swin_artifacts::look(cluster, &needed, &options.cache_dir).await;
     ThisMachine {
-        disk_free_bytes,
+        disk_free_bytes: look.disk_free_bytes,
         programs: look.programs.map_err(trouble),
         digests: look.digests.map_err(trouble),
-        go,
+        go: look.go,
     }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` has")]
 fn trouble(error: ArtifactError) -> Trouble {
     Trouble { detail: error.to_string(), hint: error.hint() }
-}
-
-/// The free space of the file system that a folder will be on, as POSIX' `df` tells it; none elsewhere.
-async fn free_space(folder: &Utf8Path) -> Option<u64> {
-    let existing = folder.ancestors().find(|folder| folder.is_dir())?;
-    let line = output("df", &["-Pk", existing.as_str()]).await?.lines().nth(1)?.to_owned();
-    Some(line.split_whitespace().nth(3)?.parse::<u64>().ok()? * 1024)
-}
-
-async fn first_line(program: &str, arguments: &[&str]) -> Option<String> {
-    output(program, arguments).await?.lines().next().map(str::to_owned)
-}
-
-/// What a program of this machine prints; none where there is no such program or it fails.
-async fn output(program: &str, arguments: &[&str]) -> Option<String> {
-    let mut command = tokio::process::Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).env("LC_ALL", "C");
-    let output = command.output().await.ok().filter(|output| output.status.success())?;
-    String::from_utf8(output.stdout).ok()
 }
 
 fn token() -> String {

@@ -53,7 +53,7 @@ pub(crate) fn drawing(hosts: &[HostNetwork], links: &[Link]) -> String {
     let _ = writeln!(body, r#"<text class="subnet" x="8" y="20">{}</text>"#, escaped(&subnets(hosts)));
     for (index, ((from, to), ports)) in failing(links).iter().enumerate() {
         let (Some(one), Some(other)) = (middles.get(from), middles.get(to)) else { continue };
-        let bulge = RIGHT + 10 + 8 * (index % LANES);
+        let bulge = RIGHT + 26 + 9 * (index % LANES);
         let _ = writeln!(
             body,
             r#"<path class="failing" d="M{RIGHT} {one}C{bulge} {one} {bulge} {other} {RIGHT} {other}"><title>{} and {}: {}</title></path>"#,

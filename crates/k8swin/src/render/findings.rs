@@ -62,22 +62,26 @@ pub(crate) fn counts(findings: &[Finding]) -> String {
     )
 }
 
+/// So many hosts are named in the line that says what to do next.
+const NAMED: usize = 5;
+
 /// What to do next, in one line.
 pub(crate) fn next_step(findings: &[Finding]) -> String {
     let worst = findings.iter().filter(|finding| !finding.ignored).map(|finding| finding.severity).max();
-    let hosts = |severity| {
-        let mut hosts: Vec<_> = findings
-            .iter()
-            .filter(|finding| finding.severity == severity && !finding.ignored)
-            .map(|finding| finding.host.as_str())
-            .collect();
-        hosts.sort_unstable();
-        hosts.dedup();
-        count(hosts.len(), "place")
-    };
     match worst {
         Some(Severity::Error) => {
-            format!("put right what is wrong in {}, then run `k8swin preflight` again", hosts(Severity::Error))
+            let mut hosts: Vec<_> = findings
+                .iter()
+                .filter(|finding| finding.severity == Severity::Error && !finding.ignored)
+                .map(|finding| finding.host.as_str())
+                .collect();
+            hosts.sort_unstable();
+            hosts.dedup();
+            let hosts = match hosts.get(..NAMED) {
+                Some(first) if hosts.len() > NAMED => format!("{} and {} more", first.join(", "), hosts.len() - NAMED),
+                _ => hosts.join(", "),
+            };
+            format!("put right the errors of {hosts}, then run `k8swin preflight` again")
         }
         Some(Severity::Warning) => {
             "read the warnings; `k8swin plan` shows what `k8swin up` would change in spite of them".to_owned()
@@ -98,7 +102,8 @@ fn write_finding(text: &mut String, finding: &Finding, palette: Palette) {
         return;
     }
     if let Some(remedy) = &finding.remedy {
-        let _ = writeln!(text, "           {} {}", palette.cyan("remedy:"), indented(remedy, 19));
+        let colon = if finding.commands.is_empty() { "" } else { ":" };
+        let _ = writeln!(text, "           {} {}{colon}", palette.cyan("remedy:"), indented(remedy, 19));
     }
     for command in &finding.commands {
         let _ = writeln!(text, "             {command}");
@@ -138,7 +143,11 @@ mod tests {
     #[test]
     fn the_next_step_follows_from_the_worst_finding_that_counts() {
         let mut findings = samples::findings();
-        assert!(next_step(&findings).contains("what is wrong in 1 place,"), "{}", next_step(&findings));
+        assert!(next_step(&findings).starts_with("put right the errors of win01, then"), "{}", next_step(&findings));
+        let template = findings.iter().find(|finding| finding.severity == Severity::Error).unwrap().clone();
+        let more = (1..=6).map(|number| Finding { host: format!("win{number:02}"), ..template.clone() });
+        let many = next_step(&more.collect::<Vec<_>>());
+        assert!(many.contains("win04, win05 and 1 more, then"), "{many}");
         findings.retain(|finding| finding.severity < Severity::Error);
         assert!(next_step(&findings).starts_with("read the warnings"));
         findings.retain(|finding| finding.severity == Severity::Ok || finding.ignored);

@@ -25,7 +25,7 @@ pub(crate) fn page(preflight: &Preflight) -> String {
          <p class=\"counts {worst}\">{1}</p>\n<p>{2}</p>\n<p class=\"dim\">{3} in {4}</p>\n</header>\n<main>\n",
         escaped(&title),
         escaped(&counts(findings)),
-        escaped(&next_step(findings)).replace('`', ""),
+        marked(&next_step(findings)),
         count(preflight.hosts.len(), "host"),
         duration(preflight.duration),
     );
@@ -41,6 +41,28 @@ pub(crate) fn page(preflight: &Preflight) -> String {
     write_links(&mut page, &preflight.links);
     page.push_str("</section>\n</main>\n</body>\n</html>\n");
     page
+}
+
+/// Text in which what stands between backticks is set as code.
+fn marked(text: &str) -> String {
+    let mut marked = String::new();
+    let mut parts = text.split('`').peekable();
+    let mut is_code = false;
+    while let Some(part) = parts.next() {
+        let part = escaped(part);
+        match (is_code, parts.peek()) {
+            (true, Some(_)) => {
+                let _ = write!(marked, "<code>{part}</code>");
+            }
+            // The last one has no partner, and stands for itself.
+            (true, None) => {
+                let _ = write!(marked, "`{part}");
+            }
+            (false, _) => marked.push_str(&part),
+        }
+        is_code = !is_code;
+    }
+    marked
 }
 
 fn class_of_worst(findings: &[Finding]) -> &'static str {
@@ -66,7 +88,7 @@ fn write_host(page: &mut String, host: &str, findings: &[&Finding]) {
     if !fine.is_empty() {
         let _ = writeln!(page, "<details>\n<summary>{} as expected</summary>\n<dl>", count(fine.len(), "check"));
         for finding in fine {
-            let _ = writeln!(page, "<dt>{}</dt><dd>{}</dd>", finding.check, escaped(&finding.detail));
+            let _ = writeln!(page, "<dt>{}</dt><dd>{}</dd>", finding.check, marked(&finding.detail));
         }
         page.push_str("</dl>\n</details>\n");
     }
@@ -82,15 +104,16 @@ fn write_finding(page: &mut String, finding: &Finding) {
         page,
         "<div class=\"finding {class}\">\n<p><strong class=\"label\">{label}</strong> <code>{}</code> {}</p>",
         finding.check,
-        escaped(&finding.detail)
+        marked(&finding.detail)
     );
     for (name, text) in [("Expected", finding.expected), ("Why", finding.why)] {
         if let Some(text) = text {
-            let _ = writeln!(page, "<p class=\"dim\">{name}: {}</p>", escaped(text));
+            let _ = writeln!(page, "<p class=\"dim\">{name}: {}</p>", marked(text));
         }
     }
     if let Some(remedy) = &finding.remedy {
-        let _ = writeln!(page, "<p>Remedy: {}</p>", escaped(remedy));
+        let colon = if finding.commands.is_empty() { "" } else { ":" };
+        let _ = writeln!(page, "<p>Remedy: {}{colon}</p>", marked(remedy));
     }
     if !finding.commands.is_empty() {
         let _ = writeln!(page, "<pre>{}</pre>", escaped(&finding.commands.join("\n")));
@@ -136,11 +159,18 @@ mod tests {
     }
 
     #[test]
+    fn words_between_backticks_are_code_and_stand_for_themselves() {
+        assert_eq!(marked("run `a <b>` and `c`, <d>"), "run <code>a &lt;b&gt;</code> and <code>c</code>, &lt;d&gt;");
+        assert_eq!(marked("it's 5` long"), "it's 5` long");
+        assert_eq!(marked("`a` b`c"), "<code>a</code> b`c");
+    }
+
+    #[test]
     fn every_finding_is_shown_and_nothing_comes_from_elsewhere() {
         let preflight = samples::preflight();
         let page = page(&preflight);
         for finding in &preflight.findings {
-            assert!(page.contains(&escaped(&finding.detail)), "{}", finding.detail);
+            assert!(page.contains(&marked(&finding.detail)), "{}", finding.detail);
         }
         for outside in ["http:", "https:", "src=", "href=", "url(", "@import", "<script"] {
             assert!(!page.contains(outside), "{outside}");

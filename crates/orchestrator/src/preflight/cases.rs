@@ -1,6 +1,6 @@
 //! What each check of preflight is heard for, on hosts that are spoiled in one way.
 
-use k8swin_inventory::cluster::ArtifactSource;
+use k8swin_artifacts::build::Verdict;
 use k8swin_protocol::Facts;
 use k8swin_protocol::details::{Trace, TraceKind};
 use k8swin_protocol::facts::{CommonFacts, RouteEntry, ServiceState, WindowsFacts};
@@ -883,20 +883,28 @@ pub(super) const CASES: &[Case] = &[
         host: "this machine",
         check: "go-toolchain",
         severity: Error,
-        names: &["go1.22.1"],
-        remedy: "1.7 to 1.9",
-        spoil: |sample| {
-            build(sample);
-            sample.local.go = Some("go version go1.22.1 linux/amd64".into());
-        },
+        names: &["there is no Go"],
+        remedy: "unpack Go 1.7",
+        spoil: |sample| sample.local.go = Some(go(Verdict::Error, "there is no Go", Some("unpack Go 1.7"))),
     },
     Case {
         host: "this machine",
         check: "go-toolchain",
+        severity: Warning,
+        names: &["nothing is known of Go 1.16"],
+        remedy: "`go` in [cluster.artifacts]",
+        spoil: |sample| sample.local.go = Some(go(Verdict::Warning, "nothing is known of Go 1.16", None)),
+    },
+    Case {
+        host: "this machine",
+        check: "local-disk",
         severity: Error,
-        names: &["there is no Go"],
-        remedy: "1.7 to 1.9",
-        spoil: build,
+        names: &["5 GiB free", "needed: 6"],
+        remedy: "--cache-dir",
+        spoil: |sample| {
+            sample.local.go = Some(go(Verdict::Fine, "Go 1.7.6 fits", None));
+            sample.local.disk_free_bytes = Some((6 << 30) - 1);
+        },
     },
     Case {
         host: "demo",
@@ -939,8 +947,8 @@ fn trouble(detail: &str, hint: Option<&str>) -> Trouble {
     Trouble { detail: detail.into(), hint: hint.map(Into::into) }
 }
 
-fn build(sample: &mut Sample) {
-    sample.cluster.artifacts.source = ArtifactSource::Build { repository: "kubernetes".into(), tag: None, go: None };
+fn go(verdict: Verdict, detail: &str, remedy: Option<&str>) -> k8swin_artifacts::build::Check {
+    k8swin_artifacts::build::Check { name: "go", verdict, detail: detail.into(), remedy: remedy.map(Into::into) }
 }
 
 fn service(sample: &mut Sample, name: &str, state: ServiceState) {

@@ -1,7 +1,7 @@
 //! Checks of the machine that k8swin runs on.
 
-use k8swin_inventory::cluster::{ArtifactSource, KubernetesMinor};
-use k8swin_inventory::{Check, Cluster};
+use k8swin_artifacts::build::{self, Verdict};
+use k8swin_inventory::Check;
 
 use super::Report;
 use super::catalogue::{FREE_LOCAL, Fix, GET_ARTIFACTS, GET_DIGESTS, INSTALL_GO};
@@ -17,8 +17,8 @@ pub(crate) struct ThisMachine {
     pub(crate) programs: Result<Vec<String>, Trouble>,
     /// What is wrong with digests.
     pub(crate) digests: Result<(), Trouble>,
-    /// What `go version` says, if the inventory asks for a build; none where there is no Go.
-    pub(crate) go: Option<String>,
+    /// The Go that would build them, where they are still to be built.
+    pub(crate) go: Option<build::Check>,
 }
 
 /// What is wrong, as the crate says that knows it.
@@ -38,7 +38,7 @@ impl Trouble {
     }
 }
 
-pub(super) fn check(cluster: &Cluster, local: &ThisMachine, report: &mut Report<'_>) {
+pub(super) fn check(local: &ThisMachine, report: &mut Report<'_>) {
     match &local.programs {
         Err(trouble) => report.error(Check::Artifacts, trouble.detail.clone(), trouble.fix(GET_ARTIFACTS)),
         Ok(urls) if urls.is_empty() => report.ok(Check::Artifacts, "all programs are here"),
@@ -48,8 +48,8 @@ pub(super) fn check(cluster: &Cluster, local: &ThisMachine, report: &mut Report<
         Err(trouble) => report.error(Check::ArtifactDigests, trouble.detail.clone(), trouble.fix(GET_DIGESTS)),
         Ok(()) => report.ok(Check::ArtifactDigests, "all are known"),
     }
-    let builds = matches!(cluster.artifacts.source, ArtifactSource::Build { .. });
-    let needed = if builds { 20 } else { 2 };
+    // What `k8swin build` asks for, and room for the archives of a release.
+    let needed = if local.go.is_some() { 6 } else { 2 };
     match local.disk_free_bytes.map(|bytes| bytes / GIB) {
         None => report.ok(Check::LocalDisk, "the free space cannot be told"),
         Some(free) if free < needed => {
@@ -57,31 +57,12 @@ pub(super) fn check(cluster: &Cluster, local: &ThisMachine, report: &mut Report<
         }
         Some(free) => report.ok(Check::LocalDisk, format!("{free} GiB free for downloads")),
     }
-    if builds {
-        go(cluster, local.go.as_deref(), report);
-    } else {
-        report.ok(Check::GoToolchain, "nothing is built");
-    }
-}
-
-fn go(cluster: &Cluster, says: Option<&str>, report: &mut Report<'_>) {
-    let window = match cluster.kubernetes.minor {
-        KubernetesMinor::V1_5 => 7..=9,
-        KubernetesMinor::V1_20 => 15..=17,
-    };
-    let shown = format!("1.{} to 1.{}", window.start(), window.end());
-    let fix = INSTALL_GO.with(&[("window", &shown)]);
-    let Some(says) = says else {
-        return report.error(Check::GoToolchain, "there is no Go on the PATH", fix);
-    };
-    let minor = |word: &str| word.strip_prefix("go1.")?.split(['.', 'r', 'b']).next()?.parse::<u32>().ok();
-    match says.split_whitespace().find_map(minor) {
-        Some(minor) if window.contains(&minor) => report.ok(Check::GoToolchain, says.to_owned()),
-        _ => report.error(
-            Check::GoToolchain,
-            format!("`{says}`; Kubernetes {} needs Go {shown}", cluster.kubernetes),
-            fix,
-        ),
+    let Some(go) = &local.go else { return report.ok(Check::GoToolchain, "nothing has to be built") };
+    let fix = || Fix { text: go.remedy.clone().unwrap_or_else(|| INSTALL_GO.text.to_owned()), ..Fix::from(INSTALL_GO) };
+    match go.verdict {
+        Verdict::Fine => report.ok(Check::GoToolchain, go.detail.clone()),
+        Verdict::Warning => report.warning(Check::GoToolchain, go.detail.clone(), fix()),
+        Verdict::Error => report.error(Check::GoToolchain, go.detail.clone(), fix()),
     }
 }
 

@@ -100,7 +100,7 @@ pub(crate) fn findings(cluster: &Cluster, evidence: &Evidence<'_>) -> Vec<Findin
     }
     plan::check(cluster, evidence, &mut report);
     if let Some(local) = &evidence.local {
-        local::check(cluster, local, &mut Report { host: THIS_MACHINE, findings: &mut all });
+        local::check(local, &mut Report { host: THIS_MACHINE, findings: &mut all });
     }
     all
 }

@@ -43,20 +43,21 @@ pub(super) static LOCAL_DISK: Entry = Entry {
     group: LOCAL,
     worst: Severity::Error,
     looks_at: "free space in the folder for downloads",
-    expected: "2 GiB; 20 GiB where programs are built",
+    expected: "2 GiB; 6 GiB where programs are still to be built",
     why: "the archives of a release are unpacked beside themselves, and a build of Kubernetes leaves gigabytes",
     source: "real-hosts §3",
     remedies: &[FREE_LOCAL],
 };
 
-pub(in crate::preflight) const INSTALL_GO: Remedy = remedy("put a Go of {window} on the PATH", &[]);
+pub(in crate::preflight) const INSTALL_GO: Remedy =
+    remedy("unpack a Go that fits, and name its folder as `go` in [cluster.artifacts]", &[]);
 
 pub(super) static GO_TOOLCHAIN: Entry = Entry {
     check: Check::GoToolchain,
     group: LOCAL,
     worst: Severity::Error,
-    looks_at: "the Go toolchain, where the inventory asks for a build",
-    expected: "Go 1.7 to 1.9 for Kubernetes 1.5, 1.15 to 1.17 for 1.20",
+    looks_at: "the Go toolchain, where programs are still to be built by `k8swin build`",
+    expected: "Go 1.7 for Kubernetes 1.5, 1.15 to 1.17 for 1.20",
     why: "a newer Go compiles old Kubernetes for minutes into an API server that crashes at its start or at its first patch",
     source: "real-hosts §2, facts C.1",
     remedies: &[INSTALL_GO],
