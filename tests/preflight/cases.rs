@@ -2,7 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use camino::Utf8PathBuf;
+use jiff::{SignedDuration, Timestamp};
+use k8swin_blueprint::Pki;
 use k8swin_inventory::Check;
+use k8swin_inventory::cluster::{ArtifactSource, DockerZip, System, ZipSource};
+use k8swin_protocol::Sha256;
 
 use super::{Here, bad};
 
@@ -115,14 +120,57 @@ const CASES: &[Case] = &[
 /// Checks of Windows hosts that lack what makes them silent: no fault, but something that is not there.
 const ABSENT: [(&str, &str); 2] = [("routing", "routing_installed"), ("hyper-v", "hyper_v")];
 
-/// What no simulated host can have: the inventory itself, and the machine that the tests run on. Their cases are beside the
-/// checks, in the orchestrator.
-const OF_NO_HOST: [&str; 7] =
-    ["docker-install", "pod-capacity", "certificates", "artifacts", "artifact-digests", "local-disk", "go-toolchain"];
+/// What no simulated host can have: the inventory itself, and the machine that the tests run on. Here stands what is wrong
+/// with them, and the other checks that it makes fire.
+type OwnCase = (&'static str, fn(&mut Here), &'static [&'static str]);
+
+const OF_NO_HOST: &[OwnCase] = &[
+    ("pod-capacity", |here| here.cluster.pod_cidr = "192.168.0.0/22".parse().unwrap(), &[]),
+    ("artifacts", |here| here.cluster.artifacts.source = ArtifactSource::Local { path: here.path("nothing") }, &[]),
+    ("artifact-digests", another_kubelet, &[]),
+    ("go-toolchain", |here| here.cluster.artifacts.source = unbuilt(here.path("kubernetes")), &["artifacts"]),
+    ("docker-install", another_docker, &["artifacts"]),
+    ("certificates", old_certificates, &[]),
+];
+
+/// The tests cannot fill this machine's disk: its case is beside the check, in the orchestrator.
+const OF_NO_TEST: &str = "local-disk";
+
+fn another_kubelet(here: &mut Here) {
+    let ArtifactSource::Local { path } = &here.cluster.artifacts.source else { panic!("the lab has a folder") };
+    std::fs::write(path.join("linux/kubelet"), "another").unwrap();
+}
+
+fn unbuilt(repository: Utf8PathBuf) -> ArtifactSource {
+    ArtifactSource::Build { go: Some(repository.join("go")), repository: repository.into_string(), tag: None }
+}
+
+fn another_docker(here: &mut Here) {
+    let wanted = DockerZip {
+        source: ZipSource::File(here.path("docker.zip")),
+        sha256: Sha256::of(b"docker"),
+        version: "18.09.1".into(),
+    };
+    for host in &mut here.cluster.hosts {
+        if let System::Windows(windows) = &mut host.system {
+            windows.docker = Some(wanted.clone());
+        }
+    }
+}
+
+fn old_certificates(here: &mut Here) {
+    let two_years_ago = Timestamp::now() - SignedDuration::from_hours(2 * 365 * 24);
+    for (name, bytes) in Pki::generate(&here.cluster, two_years_ago).unwrap().files() {
+        let path = here.path("state/pki").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes.expose()).unwrap();
+    }
+}
 
 #[test]
 fn every_check_has_a_fault() {
-    let cases = CASES.iter().map(|(check, ..)| *check).chain(ABSENT.map(|(check, _)| check)).chain(OF_NO_HOST);
+    let cases = CASES.iter().map(|(check, ..)| *check).chain(ABSENT.map(|(check, _)| check));
+    let cases = cases.chain(OF_NO_HOST.iter().map(|(check, ..)| *check)).chain([OF_NO_TEST]);
     let all = Check::ALL.iter().filter(|check| !check.is_of_verify()).map(|check| check.name());
     assert_eq!(cases.collect::<BTreeSet<_>>(), all.collect());
 }
@@ -165,4 +213,20 @@ async fn every_fault_is_found_on_its_host_and_nothing_else_is() {
     here.faults(&FIT);
     assert_eq!(bad(&here.preflight().await.findings), BTreeSet::new());
     here.lab.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_the_inventory_or_this_machine_is_found_too_and_nothing_else_is() {
+    for (check, spoil, others) in OF_NO_HOST {
+        let mut here = Here::start(INVENTORY).await;
+        here.faults(&FIT);
+        assert_eq!(bad(&here.preflight().await.findings), BTreeSet::new());
+        spoil(&mut here);
+        let found = bad(&here.preflight().await.findings);
+        assert!(found.iter().any(|(_, name)| name.name() == *check), "{check}: {found:?}");
+        let unexpected: Vec<_> =
+            found.iter().filter(|(_, name)| name.name() != *check && !others.contains(&name.name())).collect();
+        assert!(unexpected.is_empty(), "besides {check}: {unexpected:?}");
+        here.lab.shutdown().await.unwrap();
+    }
 }
