@@ -10,7 +10,7 @@ use k8swin_protocol::probe::Listen;
 use k8swin_protocol::resource::HostResources;
 use k8swin_protocol::wire::{Checked, Failure, LockAnswer, Request, Response, ToAgent};
 use k8swin_protocol::{Facts, Os};
-use k8swin_transport::{AgentBinary, AgentFate, TransportError};
+use k8swin_transport::{AgentBinary, AgentFate, ConnectError, TransportError};
 use tokio_util::sync::CancellationToken;
 
 use crate::Options;
@@ -212,17 +212,16 @@ impl<'a> Member<'a> {
             on_retry: Arc::new(move |host, cause| {
                 teller.tell(Event::Retrying { host: host.to_owned(), cause: cause.to_owned() });
             }),
+            cancel: context.options.cancel.clone(),
         };
         let asked = [Request::Facts].into_iter().chain(self.listen.clone().map(Request::Listen));
         let asked: Vec<_> = (1..).zip(asked).map(|(id, request)| ToAgent { id, request }).collect();
         let opening = ToAgent::opening(&asked);
-        let transport = tokio::select! {
-            biased;
-            () = context.options.cancel.cancelled() => return Err(SessionError::Cancelled),
-            connected = k8swin_transport::connect(self.host, agent, Some(&opening), &options) => {
-                connected.map_err(|error| SessionError::Refused(error.failure()))?
-            }
-        };
+        let connected = k8swin_transport::connect(self.host, agent, Some(&opening), &options).await;
+        let transport = connected.map_err(|error| match error {
+            ConnectError::Cancelled { .. } => SessionError::Cancelled,
+            error => SessionError::Refused(error.failure()),
+        })?;
         let session = AgentSession::new(transport, context.options.cancel.clone(), asked.len() as u64);
         self.put_agent |= session.put_agent();
         // The session is kept whatever the answers are, so that it is closed in order.

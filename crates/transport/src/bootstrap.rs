@@ -37,8 +37,13 @@ pub(crate) struct Greeted {
     pub(crate) put_agent: bool,
 }
 
-/// Starts the agent with what it is asked at its start; puts it there first if it is not.
-pub(crate) async fn establish(remote: &mut impl Remote, agent: Agent<'_>) -> Result<Greeted, ConnectError> {
+/// Starts the agent with what it is asked at its start; puts it there first if it is not, and says in `put_agent` that it
+/// does, also to whoever drops the future.
+pub(crate) async fn establish(
+    remote: &mut impl Remote,
+    agent: Agent<'_>,
+    put_agent: &mut bool,
+) -> Result<Greeted, ConnectError> {
     let Agent { binary, path, opening } = agent;
     let program = Program::Agent { path: path.clone(), opening: opening.map(str::to_owned) };
     // What is not there cannot be told from what does not start by words that every host says in its own language. So
@@ -54,6 +59,7 @@ pub(crate) async fn establish(remote: &mut impl Remote, agent: Agent<'_>) -> Res
             tracing::debug!(host = %remote.target(), answer = %ended.answer(), "the agent is not there yet");
         }
     }
+    *put_agent = true;
     put(remote, binary, path).await?;
     match greet(remote, path, &program).await? {
         Greeting::Hello { running, lines, started } => Ok(Greeted { running, lines, started, put_agent: true }),
@@ -217,7 +223,7 @@ mod tests {
             let binary = AgentBinary { sha256: Sha256::of(b"agent"), bytes: b"agent".as_slice().into() };
             let path = Os::Linux.agent(binary.sha256);
             let agent = Agent { binary: &binary, path: &path, opening: Some("word") };
-            let greeted = establish(&mut self, agent).await.map(|greeted| greeted.put_agent);
+            let greeted = establish(&mut self, agent, &mut false).await.map(|greeted| greeted.put_agent);
             let started = self.started.lock().unwrap().clone();
             (greeted, started)
         }

@@ -111,6 +111,7 @@ impl Server {
             secrets: Arc::new(Secrets::without_prompt()),
             ssh_config: None,
             on_retry: Arc::new(|_, cause| panic!("{cause}")),
+            cancel: CancellationToken::new(),
         };
         let agent = AgentBinary { sha256: Sha256::of(b"agent"), bytes: b"agent".as_slice().into() };
         let path = Os::Linux.agent(agent.sha256);

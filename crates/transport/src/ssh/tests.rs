@@ -179,6 +179,7 @@ fn options() -> Options {
         secrets: Arc::new(Secrets::without_prompt()),
         ssh_config: None,
         on_retry: Arc::new(|_, _| {}),
+        cancel: CancellationToken::new(),
     }
 }
 

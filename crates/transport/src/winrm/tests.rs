@@ -181,6 +181,7 @@ fn options() -> Options {
         secrets: Arc::new(Secrets::without_prompt()),
         ssh_config: None,
         on_retry: Arc::new(|_, _| {}),
+        cancel: CancellationToken::new(),
     }
 }
 
@@ -427,6 +428,24 @@ async fn an_attempt_that_is_given_up_leaves_no_shell() {
     while server.counters.shells_open() > 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_cancelled_takes_away_what_it_has_put_there() {
+    let server = serve_http().await;
+    let (host, agent, options) = (host(server.port, WinRmTransport::Http, PASSWORD), agent(10), options());
+    // As soon as the file is there, which is before the agent has greeted.
+    let file_is_there = async {
+        while server.file.lock().unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+        options.cancel.cancel();
+    };
+    let (connected, ()) = tokio::join!(connect(&host, &agent, None, &options), file_is_there);
+    let error = connected.err().unwrap();
+    assert!(matches!(error, ConnectError::Cancelled { .. }) && !error.is_transient(), "{error}");
+    assert!(server.file.lock().unwrap().is_none());
+    assert_eq!(server.counters.shells_open(), 0);
 }
 
 #[tokio::test]
