@@ -112,10 +112,10 @@ fn inventory(linux: usize, windows: usize) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_channel_and_few_requests_are_enough_for_a_host() {
-    let here = Here::start(&inventory(4, 6)).await;
+async fn one_channel_and_eight_requests_are_enough_for_each_of_a_hundred_hosts() {
+    let here = Here::start(&inventory(50, 50)).await;
     let preflight = here.preflight().await;
-    assert_eq!(preflight.links.len(), 10 * 9 + 9, "every pair, and each worker the API server as well");
+    assert_eq!(preflight.links.len(), 100 * 99 + 99, "every pair, and each worker the API server as well");
     assert!(preflight.links.iter().all(|link| link.works()));
     for (name, host) in here.lab.hosts() {
         match host.winrm() {
@@ -144,7 +144,7 @@ const FOREIGN: &str = r#"
 [hosts.worker01]
 leftovers = [{ kind = "unit", name = "k3s", says = "/etc/systemd/system/k3s.service" }]
 [hosts.win01]
-leftovers = [{ kind = "service", name = "flanneld", says = "C:\flannel\flanneld.exe" }]
+leftovers = [{ kind = "service", name = "flanneld", says = 'C:\flannel\flanneld.exe' }]
 [hosts.win02]
 routes = [{ destination = "10.64.0.0/10", via = "10.20.0.254", adapter = "Ethernet" }]
 [hosts.control02]
@@ -165,7 +165,7 @@ fn a_finished_cluster_is_green_and_a_machine_in_the_place_of_another_is_not() {
     let document = lab.json(&["preflight"]).exits(3).document();
     for (host, check, owner) in [
         ("worker01", "leftovers", "the unit k3s.service, of k3s (/etc/systemd/system/k3s.service)"),
-        ("win01", "leftovers", "the service `flanneld`, of flannel (C:\\flannel\\flanneld.exe)"),
+        ("win01", "leftovers", r"the service `flanneld`, of flannel (C:\flannel\flanneld.exe)"),
         ("win02", "route-overlap", "win02"),
         ("control02", "cni-configuration", "05-calico.conflist"),
     ] {
