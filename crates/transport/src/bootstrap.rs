@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use k8swin_protocol::bootstrap::{Bootstrap, EXIT_DIGEST_DIFFERS, Verb};
 use k8swin_protocol::wire::{self, FromAgent, Hello, PROTOCOL};
 use k8swin_protocol::{HostPath, Sha256};
+use tokio_util::sync::CancellationToken;
 
 use crate::connect::{Agent, AgentBinary};
 use crate::error::{ConnectError, TransportError};
@@ -38,17 +39,19 @@ pub(crate) struct Greeted {
 }
 
 /// Starts the agent with what it is asked at its start; puts it there first if it is not, and says in `put_agent` that it
-/// does, also to whoever drops the future.
+/// does. `cancel` ends the waiting for the host's answers; what is begun before that is brought to its end, so that the
+/// connection can be used.
 pub(crate) async fn establish(
     remote: &mut impl Remote,
     agent: Agent<'_>,
+    cancel: &CancellationToken,
     put_agent: &mut bool,
 ) -> Result<Greeted, ConnectError> {
     let Agent { binary, path, opening } = agent;
     let program = Program::Agent { path: path.clone(), opening: opening.map(str::to_owned) };
     // What is not there cannot be told from what does not start by words that every host says in its own language. So
     // whatever ended without a greeting is put there anew, once: that also mends a damaged file.
-    match greet(remote, path, &program).await? {
+    match greet(remote, path, &program, cancel).await? {
         Greeting::Hello { running, lines, started } => {
             return Ok(Greeted { running, lines, started, put_agent: false });
         }
@@ -60,8 +63,8 @@ pub(crate) async fn establish(
         }
     }
     *put_agent = true;
-    put(remote, binary, path).await?;
-    match greet(remote, path, &program).await? {
+    put(remote, binary, path, cancel).await?;
+    match greet(remote, path, &program, cancel).await? {
         Greeting::Hello { running, lines, started } => Ok(Greeted { running, lines, started, put_agent: true }),
         Greeting::Ended(ended) => Err(does_not_start(remote, path, &ended)),
     }
@@ -70,17 +73,25 @@ pub(crate) async fn establish(
 /// Takes the agent away.
 pub(crate) async fn remove(remote: &mut impl Remote, sha256: Sha256, path: &HostPath) -> Result<(), TransportError> {
     let bootstrap = Bootstrap { verb: Verb::Remove, sha256, path: path.clone() };
-    let ended = script(remote, &bootstrap, &[], REMOVAL, "removing the agent").await?;
-    if ended.code == Some(0) {
-        Ok(())
-    } else {
-        Err(TransportError::AgentNotRemoved { target: remote.target().clone(), answer: ended.answer() })
+    // It is part of every end, so nothing ends it but its limit.
+    let never = CancellationToken::new();
+    match script(remote, &bootstrap, &[], REMOVAL, &never, "removing the agent").await? {
+        Some(ended) if ended.code != Some(0) => {
+            Err(TransportError::AgentNotRemoved { target: remote.target().clone(), answer: ended.answer() })
+        }
+        _ => Ok(()),
     }
 }
 
-async fn put(remote: &mut impl Remote, agent: &AgentBinary, path: &HostPath) -> Result<(), ConnectError> {
+async fn put(
+    remote: &mut impl Remote,
+    agent: &AgentBinary,
+    path: &HostPath,
+    cancel: &CancellationToken,
+) -> Result<(), ConnectError> {
     let bootstrap = Bootstrap { verb: Verb::Put, sha256: agent.sha256, path: path.clone() };
-    let ended = script(remote, &bootstrap, &agent.bytes, UPLOAD, "putting the agent on the host").await?;
+    let ended = script(remote, &bootstrap, &agent.bytes, UPLOAD, cancel, "putting the agent on the host").await?;
+    let Some(ended) = ended else { return Err(ConnectError::Cancelled { target: remote.target().clone() }) };
     if ended.code == Some(0) {
         return Ok(());
     }
@@ -100,17 +111,20 @@ async fn put(remote: &mut impl Remote, agent: &AgentBinary, path: &HostPath) -> 
     Err(ConnectError::AgentNotPut { target, path: path.clone(), answer })
 }
 
+/// Runs the script; none when it was cancelled.
 async fn script(
     remote: &mut impl Remote,
     bootstrap: &Bootstrap,
     agent: &[u8],
     limit: Duration,
+    cancel: &CancellationToken,
     doing: &str,
-) -> Result<Ended, TransportError> {
+) -> Result<Option<Ended>, TransportError> {
     let input = remote.bootstrap_input(bootstrap, agent);
     let running = remote.start(&Program::Bootstrap).await?;
-    match tokio::time::timeout(limit, running.complete(input)).await {
-        Ok(ended) => ended.map_err(|cause| TransportError::lost(remote.target(), doing, cause)),
+    let completion = cancel.run_until_cancelled(running.complete(input));
+    match tokio::time::timeout(limit, completion).await {
+        Ok(ended) => ended.transpose().map_err(|cause| TransportError::lost(remote.target(), doing, cause)),
         Err(_) => Err(TransportError::lost(remote.target(), doing, "the script takes too long")),
     }
 }
@@ -120,11 +134,21 @@ enum Greeting {
     Ended(Ended),
 }
 
-async fn greet(remote: &mut impl Remote, path: &HostPath, program: &Program) -> Result<Greeting, ConnectError> {
+async fn greet(
+    remote: &mut impl Remote,
+    path: &HostPath,
+    program: &Program,
+    cancel: &CancellationToken,
+) -> Result<Greeting, ConnectError> {
     let started = SystemTime::now();
     let mut running = remote.start(program).await?;
     let mut transcript = Transcript::default();
-    let greeting = tokio::time::timeout(GREETING, hello(&mut running, &mut transcript)).await;
+    let greeting = cancel.run_until_cancelled(hello(&mut running, &mut transcript));
+    let greeting = match tokio::time::timeout(GREETING, greeting).await {
+        Ok(Some(greeting)) => Ok(greeting),
+        Ok(None) => return Err(ConnectError::Cancelled { target: remote.target().clone() }),
+        Err(elapsed) => Err(elapsed),
+    };
     match greeting {
         Ok(Ok(Some((hello, lines)))) if hello.protocol == PROTOCOL => Ok(Greeting::Hello { running, lines, started }),
         Ok(Ok(Some((hello, _)))) => {
@@ -223,7 +247,9 @@ mod tests {
             let binary = AgentBinary { sha256: Sha256::of(b"agent"), bytes: b"agent".as_slice().into() };
             let path = Os::Linux.agent(binary.sha256);
             let agent = Agent { binary: &binary, path: &path, opening: Some("word") };
-            let greeted = establish(&mut self, agent, &mut false).await.map(|greeted| greeted.put_agent);
+            let greeted = establish(&mut self, agent, &CancellationToken::new(), &mut false)
+                .await
+                .map(|greeted| greeted.put_agent);
             let started = self.started.lock().unwrap().clone();
             (greeted, started)
         }

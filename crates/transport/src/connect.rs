@@ -22,6 +22,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The longest wait between attempts.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
+/// How long a host may take to come to the end of a step, such as the start of a program, when it was asked to stop.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// The host agent as a program file for one operating system.
 #[derive(Clone)]
 pub struct AgentBinary {
@@ -123,9 +126,17 @@ async fn once(
     let connected = options.cancel.run_until_cancelled(connecting).await;
     let mut connection = connected.unwrap_or_else(|| Err(cancelled(host)))?;
     let mut put_agent = false;
-    let establishing = bootstrap::establish(&mut connection, agent, &mut put_agent);
-    let established = options.cancel.run_until_cancelled(establishing).await;
-    match established.unwrap_or_else(|| Err(cancelled(host))) {
+    let out_of_patience = async {
+        options.cancel.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    let established = tokio::select! {
+        biased;
+        established = bootstrap::establish(&mut connection, agent, &options.cancel, &mut put_agent) => established,
+        // Given up in the midst of a step, the connection is of no more use.
+        () = out_of_patience => return Err(cancelled(host)),
+    };
+    match established {
         Ok(greeted) => Ok(Session::new(connection, greeted, agent.binary.sha256, agent.path.clone())),
         Err(error) => {
             // Whoever tries again needs it.
