@@ -19,5 +19,7 @@ mod inventories;
 mod lock;
 mod network;
 mod one_host;
+mod preflight;
+mod report_page;
 mod safety;
 mod secrets;

@@ -13,6 +13,7 @@ mod network;
 #[cfg(target_os = "linux")]
 mod notify;
 pub mod platform;
+mod probe;
 mod resources;
 mod serve;
 #[cfg(any(windows, test))]

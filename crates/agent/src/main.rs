@@ -1,4 +1,4 @@
-//! The host agent's program: `serve` on standard input and output, `network` as a service of systemd, `change` as a
+//! The host agent's program: `serve [OPENING]` on standard input and output, `network` as a service of systemd, `change` as a
 //! passing one, `service NAME`
 //! for the Service Control Manager of Windows, `version`.
 
@@ -8,19 +8,28 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use k8swin_agent::platform::this_host;
+use k8swin_protocol::wire::ToAgent;
 
 /// The command line was not understood.
 const EXIT_USAGE: u8 = 2;
 
 #[cfg(windows)]
-const USAGE: &str = "usage: k8swin-agent serve|change|service NAME|version";
+const USAGE: &str = "usage: k8swin-agent serve [OPENING]|change|service NAME|version";
 #[cfg(not(windows))]
-const USAGE: &str = "usage: k8swin-agent serve|network|change|version";
+const USAGE: &str = "usage: k8swin-agent serve [OPENING]|network|change|version";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     match (arguments.next().as_deref(), arguments.next()) {
-        (Some("serve"), None) => end(k8swin_agent::serve(this_host(), io::stdin().lock(), io::stdout().lock())),
+        (Some("serve"), opening) => match opening.as_deref().map(ToAgent::read_opening).transpose() {
+            Ok(opening) => end(k8swin_agent::serve(
+                this_host(),
+                opening.unwrap_or_default(),
+                io::stdin().lock(),
+                io::stdout().lock(),
+            )),
+            Err(error) => end(Err(error)),
+        },
         #[cfg(target_os = "linux")]
         (Some("network"), None) => end(network()),
         (Some("change"), None) => end(k8swin_agent::change(&mut this_host())),

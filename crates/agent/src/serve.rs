@@ -4,6 +4,7 @@ mod apply;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
+use std::ops::ControlFlow;
 
 use k8swin_protocol::resource::{LinuxResource, Phase, ResourceId, WindowsResource};
 use k8swin_protocol::wire::{
@@ -30,15 +31,22 @@ pub enum ServeError {
     Output(io::Error),
 }
 
-/// Greets, then carries out requests in order until `Bye`, a reboot or the end of the input. A lock that the session
-/// holds is released in every case.
+/// Greets, then carries out requests in order until `Bye`, a reboot or the end of the input: first those of the `opening`,
+/// whose answers are written together with the greeting. A lock that the session holds is released in every case.
 ///
 /// # Errors
 /// When the other side cannot be read from or written to.
-pub fn serve(host: Host, input: impl BufRead, output: impl Write) -> std::result::Result<(), ServeError> {
+pub fn serve(
+    host: Host,
+    opening: Vec<ToAgent>,
+    input: impl BufRead,
+    output: impl Write,
+) -> std::result::Result<(), ServeError> {
     match host {
-        Host::Linux(mut platform) => Session::<LinuxResource, _>::new(platform.as_mut(), output).run(input),
-        Host::Windows(mut platform) => Session::<WindowsResource, _>::new(platform.as_mut(), output).run(input),
+        Host::Linux(mut platform) => Session::<LinuxResource, _>::new(platform.as_mut(), output).run(opening, input),
+        Host::Windows(mut platform) => {
+            Session::<WindowsResource, _>::new(platform.as_mut(), output).run(opening, input)
+        }
     }
 }
 
@@ -61,7 +69,7 @@ fn gather<R: Resource>(host: &mut R::Platform) -> Result<Facts> {
         Facts::Windows(facts) => &mut facts.common,
     };
     common.owned = engine.owned();
-    common.cluster = engine.cluster();
+    common.cluster = engine.cluster().or(common.cluster.take());
     let services = engine.services();
     common.services = services.iter().map(|name| host.service_status(name)).collect::<Result<_>>()?;
     Ok(facts)
@@ -83,19 +91,26 @@ struct Session<'a, R: Resource, W> {
 impl<'a, R: Resource, W: Write> Session<'a, R, W> {
     fn new(host: &'a mut R::Platform, output: W) -> Self {
         let lock = Lock::new(host);
-        Self { host, output: Output { writer: output, failed: None }, lock, detach: None }
+        Self { host, output: Output { writer: output, held: None, failed: None }, lock, detach: None }
     }
 
-    fn run(mut self, mut input: impl BufRead) -> std::result::Result<(), ServeError> {
-        let ended = self.converse(&mut input);
+    fn run(mut self, opening: Vec<ToAgent>, mut input: impl BufRead) -> std::result::Result<(), ServeError> {
+        let ended = self.converse(opening, &mut input);
         // The other side is gone: there is nobody to tell that the lock stays until it is stale.
         let _ = self.lock.release(self.host);
         ended
     }
 
-    fn converse(&mut self, input: &mut impl BufRead) -> std::result::Result<(), ServeError> {
+    fn converse(&mut self, opening: Vec<ToAgent>, input: &mut impl BufRead) -> std::result::Result<(), ServeError> {
         let hello = Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned() };
+        self.output.hold();
         self.output.send(&FromAgent::Hello(hello))?;
+        for message in opening {
+            if self.answer(message)?.is_break() {
+                return self.output.release();
+            }
+        }
+        self.output.release()?;
         loop {
             let line = match wire::read_line(input) {
                 Ok(None) => return Ok(()),
@@ -106,19 +121,27 @@ impl<'a, R: Resource, W: Write> Session<'a, R, W> {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let ToAgent { id, request } = match wire::decode(&line) {
-                Ok(message) => message,
-                Err(error) => {
-                    self.output.send(&unreadable(&error))?;
-                    continue;
+            match wire::decode(&line) {
+                Ok(message) => {
+                    if self.answer(message)?.is_break() {
+                        return Ok(());
+                    }
                 }
-            };
-            match self.carry_out(id, request) {
-                Ok(Next::Reply(response)) => self.output.send(&FromAgent::Reply { id, response })?,
-                Ok(Next::ReplyAndEnd(response)) => return self.output.send(&FromAgent::Reply { id, response }),
-                Err(error) => self.output.send(&FromAgent::Failed { id, failure: error.into() })?,
+                Err(error) => self.output.send(&unreadable(&error))?,
             }
         }
+    }
+
+    /// Carries out a request and answers it; whether the session goes on.
+    fn answer(&mut self, message: ToAgent) -> std::result::Result<ControlFlow<()>, ServeError> {
+        let ToAgent { id, request } = message;
+        let (answer, next) = match self.carry_out(id, request) {
+            Ok(Next::Reply(response)) => (FromAgent::Reply { id, response }, ControlFlow::Continue(())),
+            Ok(Next::ReplyAndEnd(response)) => (FromAgent::Reply { id, response }, ControlFlow::Break(())),
+            Err(error) => (FromAgent::Failed { id, failure: error.into() }, ControlFlow::Continue(())),
+        };
+        self.output.send(&answer)?;
+        Ok(next)
     }
 
     fn carry_out(&mut self, id: u64, request: Request) -> Result<Next> {
@@ -128,6 +151,8 @@ impl<'a, R: Resource, W: Write> Session<'a, R, W> {
         }
         let response = match request {
             Request::Facts => Response::Facts(Box::new(gather::<R>(self.host)?)),
+            Request::Listen(wanted) => Response::Listening { ports: self.host.listen(&wanted)? },
+            Request::Connect(wanted) => Response::Connected { attempts: self.host.connect(&wanted)? },
             Request::Check { resources } => {
                 let resources = R::unpack(resources)?;
                 Response::Checked(Engine::<R>::new(self.host)?.check_all(&resources)?)
@@ -253,6 +278,8 @@ fn read_files(
 /// The other side. Once it fails, it takes nothing more, and work on the host stops at the next resource.
 struct Output<W> {
     writer: W,
+    /// What is to be written in one go, while something is held.
+    held: Option<Vec<u8>>,
     failed: Option<io::Error>,
 }
 
@@ -262,7 +289,26 @@ impl<W: Write> Output<W> {
             return Err(ServeError::Output(error));
         }
         let line = wire::encode(message);
-        self.writer.write_all(line.as_bytes()).and_then(|()| self.writer.flush()).map_err(ServeError::Output)
+        if let Some(held) = &mut self.held {
+            held.extend_from_slice(line.as_bytes());
+            return Ok(());
+        }
+        self.write(line.as_bytes())
+    }
+
+    /// From now on messages wait for [`Self::release`].
+    fn hold(&mut self) {
+        self.held = Some(Vec::new());
+    }
+
+    /// Writes what waits.
+    fn release(&mut self) -> std::result::Result<(), ServeError> {
+        let held = self.held.take().unwrap_or_default();
+        self.write(&held)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> std::result::Result<(), ServeError> {
+        self.writer.write_all(bytes).and_then(|()| self.writer.flush()).map_err(ServeError::Output)
     }
 
     fn event(&mut self, id: u64, event: AgentEvent) {

@@ -21,6 +21,9 @@ const ATTEMPTS: u32 = 5;
 /// Bytes between two reports of progress, where the size is not known; otherwise there are ten reports.
 const REPORT: u64 = 32 << 20;
 
+/// How long a server may take to answer whether it has a file.
+const PROBE: Duration = Duration::from_secs(10);
+
 /// A download.
 pub(crate) struct Download {
     url: String,
@@ -41,6 +44,18 @@ impl Download {
     /// A download of the file with that digest to `path`.
     pub(crate) fn new(url: String, sha256: Sha256, path: Utf8PathBuf) -> Self {
         Self { url, sha256, path, pause: Duration::from_secs(1) }
+    }
+
+    /// Asks the server for the file's header only.
+    pub(crate) async fn probe(&self) -> Result<(), ArtifactError> {
+        let client = self.client().map_err(|fault| self.failed(fault))?;
+        let unreachable =
+            |error: reqwest::Error| self.failed(DownloadFault::Unreachable { cause: with_causes(&error), attempts: 1 });
+        let answer = client.head(&self.url).timeout(PROBE).send().await.map_err(unreachable)?;
+        match answer.status() {
+            status if status.is_success() => Ok(()),
+            status => Err(self.failed(DownloadFault::Status(status.to_string()))),
+        }
     }
 
     /// Downloads the file, going on where an earlier attempt or process stopped.

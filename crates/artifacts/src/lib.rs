@@ -10,6 +10,7 @@ mod docker;
 mod download;
 mod error;
 mod local;
+mod look;
 mod manifest;
 mod release;
 mod sums;
@@ -28,6 +29,7 @@ use k8swin_protocol::{Os, Sha256};
 use crate::build::Source;
 use crate::digests::Digests;
 pub use crate::error::{ArtifactError, DownloadFault, Problem};
+pub use crate::look::{Look, look};
 use crate::release::Release;
 
 /// A file of this machine that hosts need.

@@ -97,6 +97,29 @@ impl Release {
         Ok(programs)
     }
 
+    /// Where the needed programs would come from: the addresses of those tarballs that are not here yet.
+    pub(crate) async fn absent(
+        &self,
+        needed: &BTreeSet<(Os, String)>,
+        cache: &Utf8Path,
+        digests: &mut Digests,
+        progress: &impl Fn(Progress),
+    ) -> Result<Vec<String>, ArtifactError> {
+        let (kubernetes, _) = split(needed, cache, digests, progress).await?;
+        let (unpacked, _) =
+            local::examine(&cache.join("releases").join(&self.tag), &kubernetes, digests, progress).await;
+        let mut absent = Vec::new();
+        for (&os, &sha256) in &self.tarballs {
+            let here =
+                kubernetes.iter().filter(|program| program.0 == os).all(|program| unpacked.contains_key(program));
+            let archive = cache.join("downloads").join(&self.tag).join(tarball(os));
+            if !here && !digests.of_one(&archive, progress).await.is_ok_and(|found| found.sha256 == sha256) {
+                absent.push(self.url(os));
+            }
+        }
+        Ok(absent)
+    }
+
     /// The verified tarball in the cache.
     async fn tarball(
         &self,

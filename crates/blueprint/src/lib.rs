@@ -30,7 +30,7 @@ use k8swin_protocol::{Facts, HostResources, Os, SecretBytes, Sha256};
 pub use docker::{DockerDecision, docker_decision};
 pub use explain::explain;
 pub use kubeconfig::admin_kubeconfig;
-pub use pki::{Pki, PkiError};
+pub use pki::{Pki, PkiError, certificate_ends};
 pub use release::{LINUX_PAUSE_IMAGE, Program, Release, WINDOWS_PAUSE_IMAGE, programs_for};
 pub use render::RenderError;
 

@@ -112,7 +112,7 @@ impl CommandHost for WindowsMachine {
         self.runtime.spawn(async move {
             match command_line::windows(&line) {
                 Command::Bootstrap => run_bootstrap(&host, console).await,
-                Command::Agent(path) => run_agent(&host, &path, console).await,
+                Command::Agent { path, opening } => run_agent(&host, &path, opening.as_deref(), console).await,
                 _ => run(&host, &["cmd.exe", "/c", &joined(&line)], console).await,
             }
         });
@@ -165,9 +165,10 @@ async fn run_bootstrap(host: &WindowsHost, mut console: Console) {
 }
 
 /// Wine does not say, as cmd.exe does, that a program is not there.
-async fn run_agent(host: &WindowsHost, path: &HostPath, console: Console) {
+async fn run_agent(host: &WindowsHost, path: &HostPath, opening: Option<&str>, console: Console) {
     if Drive(host.drive()).file(path).is_file() {
-        return run(host, &[path.as_str(), "serve"], console).await;
+        let words: Vec<&str> = [path.as_str(), "serve"].into_iter().chain(opening).collect();
+        return run(host, &words, console).await;
     }
     let words = format!(
         "'{path}' is not recognized as an internal or external command,\r\noperable program or batch file.\r\n"

@@ -48,6 +48,7 @@ pub(crate) fn check(
         dns_domain: cluster.dns_domain,
         api_port: cluster.api_port,
         artifacts: cluster.artifacts?,
+        ignore: cluster.ignore,
         warnings: Vec::new(),
     })
 }
@@ -60,6 +61,7 @@ impl DraftHost {
             node_address: self.node_address?.value,
             api_endpoint: self.api_endpoint,
             pod_cidr,
+            ignore: self.ignore,
             system: self.system?,
         })
     }

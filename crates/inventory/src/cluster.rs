@@ -16,6 +16,8 @@ pub use k8swin_protocol::Os;
 use k8swin_protocol::Sha256;
 pub use k8swin_protocol::resource::{AdapterSelector, ForwardingMode};
 
+use crate::checks::Check;
+
 /// A valid inventory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
@@ -35,6 +37,8 @@ pub struct Cluster {
     pub api_port: u16,
     /// Where the cluster's programs come from.
     pub artifacts: Artifacts,
+    /// Checks of preflight that do not count, on any host.
+    pub ignore: Vec<Check>,
     /// The hosts, in the order of the inventory. At least one is a control plane.
     pub hosts: Vec<Host>,
     /// What the inventory allows but a careful admin wants to know: a literal password, plain HTTP.
@@ -167,6 +171,8 @@ pub struct Host {
     pub api_endpoint: Option<String>,
     /// Its pod subnet.
     pub pod_cidr: Ipv4Net,
+    /// Checks of preflight that do not count on this host.
+    pub ignore: Vec<Check>,
     /// What depends on the operating system.
     pub system: System,
 }

@@ -6,6 +6,7 @@ use camino::Utf8Path;
 use ipnet::Ipv4Net;
 use toml::de::{DeTable, DeValue};
 
+use crate::checks::Check;
 use crate::cluster::{AdapterSelector, ArtifactSource, Artifacts, DockerZip, KubernetesVersion, LinuxHost, Os, System};
 use crate::connection::{LinuxKeys, WindowsKeys};
 use crate::diagnostics::{Diagnostics, Located, Place};
@@ -31,6 +32,7 @@ pub(crate) struct DraftCluster {
     pub(crate) dns_domain: String,
     pub(crate) api_port: u16,
     pub(crate) artifacts: Option<Artifacts>,
+    pub(crate) ignore: Vec<Check>,
 }
 
 /// A `[[host]]`.
@@ -41,6 +43,7 @@ pub(crate) struct DraftHost {
     pub(crate) node_address: Option<Located<Ipv4Addr>>,
     pub(crate) api_endpoint: Option<String>,
     pub(crate) pod_cidr: Reading<Ipv4Net>,
+    pub(crate) ignore: Vec<Check>,
     /// The port that is connected to, as far as the inventory says.
     pub(crate) port: Option<u16>,
     /// None if the roles are wrong.
@@ -92,6 +95,7 @@ fn read_cluster(section: &Section<'_>, folder: &Utf8Path, diagnostics: &mut Diag
             .unwrap_or_else(|| DEFAULT_DNS_DOMAIN.to_owned()),
         api_port: section.read("api_port", diagnostics, values::port).value().unwrap_or(DEFAULT_API_PORT),
         artifacts: read_artifacts(section, folder, diagnostics),
+        ignore: section.read("ignore", diagnostics, values::checks).value().unwrap_or_default(),
     }
 }
 
@@ -268,6 +272,7 @@ fn read_host(
         None => (None, None),
     };
     let node_address = node_address.located();
+    let ignore = section.read("ignore", diagnostics, values::checks).value().unwrap_or_default();
     DraftHost {
         name,
         os,
@@ -275,6 +280,7 @@ fn read_host(
         node_address,
         api_endpoint,
         pod_cidr,
+        ignore,
         port,
         control_plane,
         pod_adapter,

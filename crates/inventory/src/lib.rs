@@ -8,6 +8,7 @@
 //! simulated twin.
 
 mod check;
+pub mod checks;
 pub mod cluster;
 mod connection;
 mod diagnostics;
@@ -22,6 +23,7 @@ mod section;
 pub mod twin;
 mod values;
 
+pub use checks::{Check, Ignored};
 pub use cluster::{Cluster, Host};
 pub use error::{InventoryError, InventoryErrors};
 pub use parse::{MAX_BYTES, parse};

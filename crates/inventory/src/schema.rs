@@ -70,6 +70,12 @@ pub const CLUSTER: &[Key] = &[
     key("dns_domain", "a DNS name", "\"cluster.local\"", "the DNS domain of services"),
     key("api_port", "a port", "6443", "the port of the API servers"),
     key("artifacts", "a table", "source = \"release\"", "where Kubernetes' programs come from"),
+    key(
+        "ignore",
+        "an array of names of checks",
+        "[]",
+        "checks of preflight whose findings are shown and do not count, on all hosts; docs/preflight.md lists the names",
+    ),
 ];
 
 /// Keys of `[cluster.artifacts]`.
@@ -137,6 +143,12 @@ pub const HOST: &[Key] = &[
         "an IPv4 range of length node_pod_prefix inside the cluster's pod_cidr",
         "the first that is free, in the order of the hosts",
         "the host's pod subnet",
+    ),
+    key(
+        "ignore",
+        "an array of names of checks",
+        "[]",
+        "checks of preflight whose findings about this host are shown and do not count",
     ),
 ];
 

@@ -9,6 +9,7 @@ use k8swin_protocol::{SecretBytes, Sha256};
 use serde_spanned::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
+use crate::checks::{Check, UnknownCheck};
 use crate::cluster::{AdapterSelector, DockerZip, KubernetesMinor, KubernetesVersion, SecretSource, ZipSource};
 use crate::schema::{DOCKER, SECRET, nearest};
 use crate::section::{Problem, shortened, type_name, unknown_inner_key};
@@ -434,6 +435,24 @@ pub(crate) fn each_of<T: Copy>(value: &DeValue<'_>, choices: &[(&str, T)]) -> Co
         return Err(Problem::new("must not be empty"));
     }
     array.iter().map(|item| one_of(item.get_ref(), choices)).collect()
+}
+
+/// An array of names of checks.
+pub(crate) fn checks(value: &DeValue<'_>) -> Converted<Vec<Check>> {
+    let array: &DeArray<'_> = value.as_array().ok_or_else(|| {
+        wrong_type(value, "an array").remedy("write the names of checks, such as ignore = [\"swap\"]")
+    })?;
+    let check = |item: &Spanned<DeValue<'_>>| {
+        let unknown = |error: UnknownCheck| {
+            let remedy = "`k8swin preflight --list` and docs/preflight.md have all names";
+            Problem {
+                inside: Some((error.name.clone(), item.span())),
+                ..Problem::new(error.to_string()).remedy(remedy)
+            }
+        };
+        text(item.get_ref())?.parse().map_err(unknown)
+    };
+    array.iter().map(check).collect()
 }
 
 /// Where a password or passphrase comes from.

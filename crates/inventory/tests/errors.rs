@@ -436,3 +436,23 @@ fn dockers_zip() {
         .join("\n")
     );
 }
+
+#[test]
+fn ignored_checks_are_known_ones() {
+    let cluster = parsed(
+        &with("pod_cidr", "ignore = [\"swap\", \"latency\"]\npod_cidr")
+            .replace("roles", "ignore = [\"memory\"]\nroles"),
+    )
+    .unwrap();
+    let names: Vec<_> = cluster.ignore.iter().map(|check| check.name()).collect();
+    assert_eq!(names, ["swap", "latency"]);
+    assert_eq!(cluster.hosts[0].ignore, ["memory".parse().unwrap()]);
+    assert!(cluster.hosts[1].ignore.is_empty());
+
+    let message = only_message(&with("pod_cidr", "ignore = [\"swap\", \"docker-verson\"]\npod_cidr"));
+    assert!(message.contains("did you mean `docker-version`?") && message.contains("--list"), "{message}");
+    let message = only_message(&with("roles", "ignore = [\"node\"]\nroles"));
+    assert!(message.contains("there is no check `node`"), "{message}");
+    let message = only_message(&with("roles", "ignore = \"swap\"\nroles"));
+    assert!(message.contains("expected an array"), "{message}");
+}

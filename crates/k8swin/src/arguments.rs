@@ -6,6 +6,7 @@ use camino::Utf8PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ipnet::Ipv4Net;
+use k8swin_inventory::Ignored;
 use k8swin_inventory::cluster::{AdapterSelector, KubernetesVersion, NoProfile};
 use k8swin_inventory::init::{NewHost, NewSystem, cluster_name};
 use k8swin_protocol::Os;
@@ -135,9 +136,12 @@ pub(crate) enum Command {
 
     /// Look whether the hosts are fit for the cluster; change nothing.
     ///
-    /// Connects to all hosts, gathers facts and judges them. Every finding has a stable name and, where something is
-    /// wrong, a remedy. `up` does the same first and refuses while there are errors.
-    #[command(after_long_help = "Example:\n  k8swin preflight")]
+    /// Connects to all hosts, gathers facts, lets the hosts connect to each other, and judges what was found. Every
+    /// finding has a stable name and, where something is wrong, a remedy. What an earlier `up` made is fine. `up` does the
+    /// same first and refuses while there are errors.
+    #[command(
+        after_long_help = "Examples:\n  k8swin preflight\n  k8swin preflight --ignore swap,win01:memory --output-file report.html"
+    )]
     Preflight(Preflight),
 
     /// Show what `up` would change; change nothing.
@@ -244,9 +248,10 @@ pub(crate) struct Inventory {
 /// Checks whose errors do not count.
 #[derive(Args)]
 pub(crate) struct Ignore {
-    /// Treat errors of this preflight check as warnings; may be given more than once.
-    #[arg(long = "ignore", value_name = "CHECK", value_delimiter = ',')]
-    pub(crate) checks: Vec<String>,
+    /// Show findings of this preflight check and do not count them; may be given more than once. `preflight --list` and
+    /// docs/preflight.md have the names.
+    #[arg(long = "ignore", value_name = "[HOST:]CHECK", value_delimiter = ',')]
+    pub(crate) checks: Vec<Ignored>,
 }
 
 /// The cluster's lock.
@@ -319,6 +324,14 @@ pub(crate) struct Preflight {
     pub(crate) inventory: Inventory,
     #[command(flatten)]
     pub(crate) ignore: Ignore,
+
+    /// Write the findings and a drawing of the network into one HTML page, to be sent to a colleague.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output_file: Option<Utf8PathBuf>,
+
+    /// Print all checks with what they look at, why, and what to do; look at no host.
+    #[arg(long, conflicts_with_all = ["checks", "output_file"])]
+    pub(crate) list: bool,
 }
 
 /// Arguments of `plan`.

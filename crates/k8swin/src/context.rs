@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use k8swin_inventory::Cluster;
+use k8swin_inventory::{Cluster, Ignored};
 use k8swin_orchestrator::Options;
 use k8swin_orchestrator::event::Event;
 use k8swin_protocol::SecretBytes;
@@ -47,8 +47,8 @@ pub(crate) struct Inventory {
 /// What differs between commands that run against hosts.
 #[derive(Default)]
 pub(crate) struct RunSettings {
-    /// Names of preflight checks whose errors do not count.
-    pub(crate) ignore: Vec<String>,
+    /// Preflight checks whose findings do not count.
+    pub(crate) ignore: Vec<Ignored>,
     /// Whether the lock is taken from whoever holds it.
     pub(crate) break_lock: bool,
     /// How long hosts are waited for while they change.

@@ -3,10 +3,10 @@
 use std::io;
 
 use camino::Utf8Path;
-use k8swin_artifacts::build::{BuildError, Check, Verdict};
+use k8swin_artifacts::build::{BuildError, Check};
 use k8swin_inventory::{InventoryError, InventoryErrors};
 use k8swin_lab::LabError;
-use k8swin_orchestrator::report::{Finding, Severity};
+use k8swin_orchestrator::report::Finding;
 use k8swin_orchestrator::{RunError, RunExit};
 
 use crate::exit::Exit;
@@ -20,10 +20,22 @@ pub(crate) struct Failure {
     pub(crate) hint: Option<String>,
     /// How the program ends.
     pub(crate) exit: Exit,
-    /// What preflight found, if it is what stopped the command.
-    pub(crate) findings: Vec<Finding>,
-    /// Each error of the inventory, if it is what is wrong.
-    pub(crate) inventory: Vec<InventoryError>,
+    /// What stopped the command, one by one.
+    pub(crate) causes: Causes,
+}
+
+/// What stopped a command, where it is a list.
+#[derive(Debug, Default)]
+pub(crate) enum Causes {
+    /// It is no list.
+    #[default]
+    None,
+    /// What preflight found.
+    Findings(Vec<Finding>),
+    /// What a build needs of this machine.
+    Build(Vec<Check>),
+    /// The errors of the inventory.
+    Inventory(Vec<InventoryError>),
 }
 
 impl Failure {
@@ -49,7 +61,7 @@ impl Failure {
     }
 
     fn new(exit: Exit, message: String) -> Self {
-        Self { message, hint: None, exit, findings: Vec::new(), inventory: Vec::new() }
+        Self { message, hint: None, exit, causes: Causes::None }
     }
 }
 
@@ -60,14 +72,18 @@ impl From<RunError> for Failure {
             RunExit::Preflight => Exit::Preflight,
             RunExit::Interrupted => Exit::Interrupted,
         };
-        Self { hint: error.hint(), findings: error.findings().to_vec(), ..Self::new(exit, error.to_string()) }
+        let causes = match error.findings() {
+            [] => Causes::None,
+            findings => Causes::Findings(findings.to_vec()),
+        };
+        Self { hint: error.hint(), causes, ..Self::new(exit, error.to_string()) }
     }
 }
 
 impl From<InventoryErrors> for Failure {
     fn from(errors: InventoryErrors) -> Self {
         let message = format!("the inventory is not valid\n\n{errors}\n");
-        Self { inventory: errors.errors().to_vec(), ..Self::usage(message) }
+        Self { causes: Causes::Inventory(errors.errors().to_vec()), ..Self::usage(message) }
     }
 }
 
@@ -78,24 +94,11 @@ impl From<BuildError> for Failure {
             BuildError::Unfit { .. } => Exit::Preflight,
             _ => Exit::Failed,
         };
-        let findings = error.checks().iter().map(finding).collect();
-        Self { hint: error.hint(), findings, ..Self::new(exit, error.to_string()) }
-    }
-}
-
-/// A check of this machine as a finding, as preflight has them of hosts.
-fn finding(check: &Check) -> Finding {
-    let severity = match check.verdict {
-        Verdict::Fine => Severity::Ok,
-        Verdict::Warning => Severity::Warning,
-        Verdict::Error => Severity::Error,
-    };
-    Finding {
-        host: "this machine".to_owned(),
-        check: check.name,
-        severity,
-        detail: check.detail.clone(),
-        remedy: check.remedy.clone(),
+        let causes = match error.checks() {
+            [] => Causes::None,
+            checks => Causes::Build(checks.to_vec()),
+        };
+        Self { hint: error.hint(), causes, ..Self::new(exit, error.to_string()) }
     }
 }
 
@@ -129,7 +132,8 @@ mod tests {
         let errors = k8swin_inventory::parse("schema = 1\nbogus = 2\n", "inventory.toml".into()).unwrap_err();
         let failure = Failure::from(errors);
         assert_eq!(failure.exit, Exit::Usage);
-        assert!(failure.inventory.iter().any(|error| error.line == 2));
+        let Causes::Inventory(errors) = &failure.causes else { panic!("{failure:?}") };
+        assert!(errors.iter().any(|error| error.line == 2));
         assert!(failure.message.contains("inventory.toml:2"), "{}", failure.message);
     }
 }

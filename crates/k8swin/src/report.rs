@@ -2,7 +2,7 @@
 
 use camino::Utf8PathBuf;
 use k8swin_artifacts::build::Built;
-use k8swin_orchestrator::report::{Finding, HostStatus, PlanReport, Severity, Summary};
+use k8swin_orchestrator::report::{Finding, HostStatus, PlanReport, Preflight, Severity, Summary};
 use k8swin_protocol::SecretBytes;
 
 use crate::exit::Exit;
@@ -19,7 +19,9 @@ pub(crate) enum Report {
         explain: bool,
     },
     /// Of `preflight`.
-    Preflight(Vec<Finding>),
+    Preflight(Preflight),
+    /// Of `preflight --list`.
+    Catalogue,
     /// Of `verify`.
     Verify(Vec<Finding>),
     /// Of `status`.
@@ -49,10 +51,11 @@ impl Report {
             Self::Plan { plan, .. } => {
                 of_hosts(plan.hosts.len(), plan.hosts.values().filter(|host| host.error.is_some()).count())
             }
-            Self::Preflight(findings) if has_errors(findings) => Exit::Preflight,
+            Self::Preflight(preflight) if has_errors(&preflight.findings) => Exit::Preflight,
             Self::Verify(findings) if has_errors(findings) => Exit::Failed,
             Self::Status(hosts) => of_hosts(hosts.len(), hosts.iter().filter(|host| host.error.is_some()).count()),
             Self::Preflight(_)
+            | Self::Catalogue
             | Self::Verify(_)
             | Self::Built(_)
             | Self::Kubeconfig(_)
@@ -131,11 +134,12 @@ mod tests {
 
     #[test]
     fn findings_with_errors_have_a_code_of_their_own_in_preflight() {
-        assert_eq!(Report::Preflight(samples::findings()).exit(), Exit::Preflight);
+        let preflight = |findings| Report::Preflight(Preflight { findings, ..Preflight::default() });
+        assert_eq!(preflight(samples::findings()).exit(), Exit::Preflight);
         assert_eq!(Report::Verify(samples::findings()).exit(), Exit::Failed);
         let mut warnings = samples::findings();
         warnings.retain(|finding| finding.severity != Severity::Error);
-        assert_eq!(Report::Preflight(warnings.clone()).exit(), Exit::Done);
+        assert_eq!(preflight(warnings.clone()).exit(), Exit::Done);
         assert_eq!(Report::Verify(warnings).exit(), Exit::Done);
     }
 

@@ -12,7 +12,12 @@ pub enum Command {
     /// The script that puts the agent on the host or takes it away.
     Bootstrap,
     /// `PATH serve`: the agent.
-    Agent(HostPath),
+    Agent {
+        /// Its file.
+        path: HostPath,
+        /// What it is asked at its start, as one word.
+        opening: Option<String>,
+    },
     /// `hostname`.
     HostName,
     /// `uname`, `uname -a`, `ver`.
@@ -65,8 +70,8 @@ pub(crate) fn linux(line: &CommandLine) -> Command {
         ["cat", path] => Command::Show((*path).to_owned()),
         ["ls"] => Command::List("/".to_owned()),
         ["ls", path] => Command::List((*path).to_owned()),
-        [program, "serve"] => match HostPath::new(*program) {
-            Ok(path) if !path.is_windows() => Command::Agent(path),
+        [program, "serve"] | [program, "serve", _] => match HostPath::new(*program) {
+            Ok(path) if !path.is_windows() => agent(path, words.get(2)),
             _ => Command::NotSimulated((*program).to_owned()),
         },
         [program, ..] => Command::NotSimulated((*program).to_owned()),
@@ -109,14 +114,18 @@ pub fn windows(line: &CommandLine) -> Command {
         ("type", [path]) => Command::Show((*path).to_owned()),
         ("dir", []) => Command::List("C:\\".to_owned()),
         ("dir", [path]) => Command::List((*path).to_owned()),
-        (_, ["serve"]) => match HostPath::new(*program) {
-            Ok(path) if path.is_windows() => Command::Agent(path),
+        (_, ["serve"] | ["serve", _]) => match HostPath::new(*program) {
+            Ok(path) if path.is_windows() => agent(path, arguments.get(1)),
             _ => Command::NotSimulated((*program).to_owned()),
         },
         // cmd's own language: the program is simulated perhaps, what is said about it is not.
         (_, rest) if rest.iter().any(|word| word.starts_with(['&', '|', '<', '>'])) => Command::NotSimulated(text),
         _ => Command::NotSimulated((*program).to_owned()),
     }
+}
+
+fn agent(path: HostPath, opening: Option<&&str>) -> Command {
+    Command::Agent { path, opening: opening.map(|word| (*word).to_owned()) }
 }
 
 fn joined(line: &CommandLine) -> String {
@@ -221,8 +230,10 @@ mod tests {
     fn linux_commands_are_recognised() {
         assert_eq!(sh(&bootstrap::sh_command(false)), Command::Bootstrap);
         assert_eq!(sh(&bootstrap::sh_command(true)), Command::Bootstrap);
-        assert_eq!(sh("sudo -n /opt/k8swin/bin/a serve"), Command::Agent(path("/opt/k8swin/bin/a")));
-        assert_eq!(sh("'/opt/k8swin/bin/a' serve"), Command::Agent(path("/opt/k8swin/bin/a")));
+        let asked = |opening: Option<&str>| agent(path("/opt/k8swin/bin/a"), opening.as_ref());
+        assert_eq!(sh("sudo -n /opt/k8swin/bin/a serve"), asked(None));
+        assert_eq!(sh("'/opt/k8swin/bin/a' serve"), asked(None));
+        assert_eq!(sh("/opt/k8swin/bin/a serve eyJ-_0"), asked(Some("eyJ-_0")));
         assert_eq!(sh("  hostname "), Command::HostName);
         assert_eq!(sh("sudo -n id -u"), Command::UserId { sudo: true });
         assert_eq!(sh("echo 'a  b' \"c\""), Command::Echo("a  b c".into()));
@@ -269,9 +280,10 @@ mod tests {
             cmd(bootstrap::POWERSHELL_PROGRAM, &quoted.iter().map(String::as_str).collect::<Vec<_>>()),
             Command::Bootstrap
         );
-        let agent = Command::Agent(path(r"C:\k8swin\bin\k8swin-agent-1.exe"));
-        assert_eq!(cmd(r"C:\k8swin\bin\k8swin-agent-1.exe", &["serve"]), agent);
-        assert_eq!(cmd(r#""C:\k8swin\bin\k8swin-agent-1.exe" serve"#, &[]), agent);
+        let asked = |opening: Option<&str>| agent(path(r"C:\k8swin\bin\k8swin-agent-1.exe"), opening.as_ref());
+        assert_eq!(cmd(r"C:\k8swin\bin\k8swin-agent-1.exe", &["serve"]), asked(None));
+        assert_eq!(cmd(r#""C:\k8swin\bin\k8swin-agent-1.exe" serve"#, &[]), asked(None));
+        assert_eq!(cmd(r"C:\k8swin\bin\k8swin-agent-1.exe", &["serve", "eyJ-_0"]), asked(Some("eyJ-_0")));
     }
 
     #[test]

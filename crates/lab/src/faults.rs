@@ -21,13 +21,56 @@ pub(crate) const EXAMPLES: &str = r#"# Faults of this lab's hosts. The lab reads
 # clock_skew_seconds = 600      # the clock is ahead (or behind, if negative)
 # no_docker = true              # there is no Docker
 # docker_version = "1.11.0"     # Docker says that it is this version
+# docker_stopped = true         # Docker does not run
+# docker_range = "172.30.16.0/20"   # Docker's own network has this range
 # port_taken = [{ port = 10250, program = "nginx" }]   # something else listens there
 # crashing = ["kubelet"]       # these programs end right after each start
+# unprivileged = true           # the account may not change the system
+# address = "10.5.6.99"         # the routable adapter has another address
+# second_address = "10.5.6.216" # the routable adapter has this one as well
+# prefix = 30                   # the routable adapter's network is this small
+# mac = "00-15-5d-00-00-01"     # the routable adapter's MAC address
+# mtu = 1400                    # the routable adapter's largest packet
+# machine_id = "0123456789abcdef"   # the machine id, or the SMBIOS UUID
+# hostname = "localhost"        # what the host calls itself
+# unresolved_name = true        # its own name does not resolve
+# clock_unsynchronised = true   # no time service keeps the clock
+# memory_mb = 512               # little memory
+# other_cluster = "production"  # k8swin built another cluster there
+# leftovers = [{ kind = "folder", name = "/var/lib/rancher/k3s", says = "server is in it" }]   # of another installer
+# routes = [{ destination = "192.168.128.0/17", via = "10.8.0.1", adapter = "tun0" }]   # of a VPN
+# blocked_ports = [6443]        # other hosts cannot connect to these ports
+# blocked_hosts = ["win01"]     # no packet passes between this host and those
+# network_delay_ms = 20         # other hosts are far away
+# large_packets_lost = true     # small packets pass, large ones do not
+# distribution = "alpine"       # Linux: the distribution
+# kernel = "2.6.32"             # Linux: the kernel
+# no_systemd = true             # Linux: another init system
+# cgroup_v2 = true              # Linux: control groups of version 2
+# cgroup_driver = "none"        # Linux: Docker's driver of control groups
+# missing_modules = ["br_netfilter"]   # Linux: the kernel lacks them
+# missing_programs = ["conntrack"]     # Linux: they are not installed
+# sysctls = { "net.ipv4.conf.all.rp_filter" = "1" }   # Linux: kernel settings
+# cni_configurations = ["05-flannel.conflist"]        # Linux: files in /etc/cni/net.d
+# firewalls = ["firewalld"]     # Linux: firewalls that are active
 # swap = true                   # Linux: swap is active
 # windows_build = 10586         # Windows: another build than 14393
+# installation_type = "Client"  # Windows: no server
+# ubr = 100                     # Windows: the revision of the build
+# image_version = "10.0.14393.321"     # Windows: what the base image was made for
 # pending_reboot = true         # Windows: a reboot is pending
 # one_adapter = true            # Windows: the second adapter is missing
+# pod_adapter = "Ethernet 3"    # Windows: the second adapter is called so
 # ui_language = "de-DE"         # Windows: the display language
+# stopped_services = ["hns"]    # Windows: they do not run
+# ipv6_disabled = true          # Windows: IPv6 is switched off
+# no_containers = true          # Windows: the feature Containers is missing
+# no_nat = true                 # Windows: Docker has no nat network
+# firewall_policy = true        # Windows: a group policy makes the host's own firewall rules not count
+# max_envelope_size_kb = 100    # Windows: WinRM's limit for messages
+# max_shells_per_user = 2       # Windows: WinRM's limit for shells
+# routing_installed = true      # Windows: no fault: Routing and Remote Access is installed
+# hyper_v = true                # Windows: no fault either: so is Hyper-V
 "#;
 
 /// What tells one version of the file from another.

@@ -4,8 +4,9 @@ use std::io::BufReader;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use k8swin_agent::Host;
 use k8swin_agent::simulated::SimulatedHost;
+use k8swin_agent::{Host, ServeError};
+use k8swin_protocol::wire::ToAgent;
 use k8swin_protocol::{Facts, HostPath, Os};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
@@ -62,9 +63,9 @@ impl Machine {
     /// Runs a command to its end.
     pub(crate) async fn run(self: Arc<Self>, command: Command, mut console: Console) {
         let answer = match command {
-            Command::Agent(path) => match self.not_an_agent(&path) {
+            Command::Agent { path, opening } => match self.not_an_agent(&path) {
                 Some(answer) => answer,
-                None => return self.run_agent(console),
+                None => return self.run_agent(opening.as_deref(), console),
             },
             Command::Bootstrap => match bootstrap::run(self.os, &self.simulated, &mut console).await {
                 Some((code, message)) => {
@@ -128,14 +129,18 @@ impl Machine {
         }
     }
 
-    fn run_agent(self: Arc<Self>, console: Console) {
+    fn run_agent(self: Arc<Self>, opening: Option<&str>, console: Console) {
+        let opening = opening.map(ToAgent::read_opening).transpose();
         let runtime = Handle::current();
         let running = self.agents.token();
         let name = self.name.clone();
         let thread = std::thread::Builder::new().name(format!("agent {name}")).spawn(move || {
             let _running = running;
             let (reader, writer) = console.into_blocking(&runtime);
-            let ended = k8swin_agent::serve(self.simulated.platform(), BufReader::new(reader), writer.clone());
+            let ended = opening.map_err(ServeError::from).and_then(|opening| {
+                let (host, input) = (self.simulated.platform(), BufReader::new(reader));
+                k8swin_agent::serve(host, opening.unwrap_or_default(), input, writer.clone())
+            });
             self.flush_state();
             let code = match ended {
                 Ok(()) => 0,

@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8swin_inventory::{Cluster, Host};
+use k8swin_inventory::{Check, Cluster, Host};
 use k8swin_protocol::SecretBytes;
 use reqwest::{Certificate, Client, Identity};
 
 use crate::report::{Finding, Severity};
+use crate::verify::finding;
 
 /// Whether the administrator's certificate opens each API server from this machine. `pki` has the cluster's files by name.
 pub(crate) async fn from_here(cluster: &Cluster, pki: &BTreeMap<String, SecretBytes>) -> Vec<Finding> {
@@ -38,7 +39,7 @@ fn judge(cluster: &Cluster, host: &Host, endpoint: &str, answer: Result<String, 
             )),
         ),
     };
-    Finding { host: host.name.clone(), check: "api-from-here", severity, detail, remedy }
+    finding(&host.name, Check::ApiFromHere, severity, detail, remedy)
 }
 
 /// The address of a control plane's API server as this machine reaches it.

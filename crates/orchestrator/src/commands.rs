@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use jiff::Timestamp;
 use k8swin_blueprint::{Blueprint, Pki, Release};
-use k8swin_inventory::{Cluster, Host};
+use k8swin_inventory::{Check, Cluster, Host};
 use k8swin_protocol::resource::Phase;
 use k8swin_protocol::wire::Request;
 use k8swin_protocol::{Facts, SecretBytes};
@@ -14,12 +15,16 @@ use crate::fleet::Fleet;
 use crate::journal::Teller;
 use crate::member::{Closing, Member};
 use crate::outcome::{host_plan, how_it_ended, summarise};
-use crate::report::{Finding, HostStatus, PlanReport, Severity, Summary};
+use crate::preflight::links::Link;
+use crate::preflight::local::ThisMachine;
+use crate::preflight::{Evidence, identity};
+use crate::probe::Token;
+use crate::report::{Finding, HostNetwork, HostStatus, PlanReport, Preflight, Severity, Summary};
 use crate::stages::{apply_phase, check, prune, remove_phase};
 use crate::state::StateDir;
 use crate::supplies::{Supplies, agents, complete_pki, read_pki};
 use crate::verify::{self as proof, Proof};
-use crate::{Options, RunError, preflight as checks};
+use crate::{Options, RunError, preflight as checks, probe};
 
 /// Builds the cluster, or brings it back to what the inventory says: changes what drifted, nothing else.
 ///
@@ -60,13 +65,30 @@ pub async fn plan(cluster: &Cluster, options: &Options) -> Result<PlanReport, Ru
 ///
 /// # Errors
 /// When there are no agents to ask them with. A host that cannot be reached is a finding.
-pub async fn preflight(cluster: &Cluster, options: &Options) -> Result<Vec<Finding>, RunError> {
-    let fleet = look(cluster, options, |_| true).await?;
-    fleet.teller.tell(Event::StageStarted(Stage::Preflight));
-    let mut findings = judge(&fleet);
-    ignore(&mut findings, &options.ignore);
+pub async fn preflight(cluster: &Cluster, options: &Options) -> Result<Preflight, RunError> {
+    let started = Instant::now();
+    let teller = Teller::silent(options);
+    // The agents first: digests of both are kept in one file.
+    let agents = agents(cluster, options, &teller).await?;
+    let mut fleet = Fleet::new(cluster, options, teller, agents, |_| true);
+    let (local, token) = tokio::join!(probe::this_machine(cluster, options), probe::connect(&mut fleet));
+    let (findings, links) = judge(&mut fleet, &StateDir::new(&options.state_dir), &token, Some(local)).await;
+    let hosts = fleet.members.iter().map(network_of).collect();
     as_found(fleet).await?;
-    Ok(findings)
+    Ok(Preflight { cluster: cluster.name.clone(), findings, hosts, links, duration: started.elapsed() })
+}
+
+fn network_of(member: &Member<'_>) -> HostNetwork {
+    let common = member.facts.as_ref().map(Facts::common);
+    HostNetwork {
+        name: member.host.name.clone(),
+        os: member.host.os(),
+        control_plane: member.host.is_control_plane(),
+        node_address: member.host.node_address,
+        pod_cidr: member.host.pod_cidr,
+        adapters: common.map(|common| common.adapters.clone()).unwrap_or_default(),
+        routes: common.map(|common| common.routes.clone()).unwrap_or_default(),
+    }
 }
 
 /// For each host: how much of it is as desired, its node, and how its services stand.
@@ -205,20 +227,23 @@ async fn look_with_supplies<'a>(cluster: &'a Cluster, options: &'a Options) -> R
 }
 
 async fn up_with(fleet: &mut Fleet<'_>, supplies: &Supplies, state: &StateDir) -> Result<Proof, RunError> {
-    fleet.connect().await;
+    let token = probe::connect(fleet).await;
     if !state.read_pki()?.is_empty() {
         // With the keys at hand, a cluster can be looked after without the host that keeps them.
         fleet.elect();
     }
     fleet.led()?;
-    fleet.teller.tell(Event::StageStarted(Stage::Preflight));
-    let mut findings = judge(fleet);
+    // Whether the programs can be had is known already: they are here.
+    let (mut findings, _) = judge(fleet, state, &token, None).await;
+    fleet.led()?;
     // An unreachable host is reported as such; it does not keep the others from being built.
-    findings.retain(|finding| finding.check != REACHABLE);
-    ignore(&mut findings, &fleet.options.ignore);
+    findings.retain(|finding| finding.check != Check::Reachable);
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
         return Err(RunError::Preflight(findings));
     }
+    // The ports are the cluster's from now on.
+    probe::end(fleet).await;
+    fleet.led()?;
     fleet.lock().await?;
 
     let pki = complete_pki(fleet, state).await?;
@@ -236,6 +261,7 @@ async fn up_with(fleet: &mut Fleet<'_>, supplies: &Supplies, state: &StateDir) -
     }
     prune(fleet).await;
     fleet.led()?;
+    remember_machines(fleet, state)?;
 
     let expected: Vec<_> =
         fleet.members.iter().filter(|member| member.takes_part()).map(|member| member.host).collect();
@@ -279,31 +305,46 @@ async fn reset_with(fleet: &mut Fleet<'_>) -> Result<(), RunError> {
     Ok(())
 }
 
-/// The name of the finding for a host that could not be asked.
-const REACHABLE: &str = "reachable";
+/// Writes down which machines the hosts are that were built.
+fn remember_machines(fleet: &Fleet<'_>, state: &StateDir) -> Result<(), RunError> {
+    let built = fleet
+        .members
+        .iter()
+        .filter(|member| member.takes_part())
+        .filter_map(|member| Some((member.host.name.as_str(), member.facts.as_ref()?.common())));
+    state.write_identities(&identity::updated(&state.identities(), built))
+}
 
 fn reachable(member: &Member<'_>) -> Finding {
     let (severity, detail, remedy) = match &member.summary.error {
         None => (Severity::Ok, "the agent answers".to_owned(), None),
         Some(failure) => (Severity::Error, failure.to_string(), failure.hint.clone()),
     };
-    proof::finding(&member.host.name, REACHABLE, severity, detail, remedy)
+    proof::finding(&member.host.name, Check::Reachable, severity, detail, remedy)
 }
 
-fn judge(fleet: &Fleet<'_>) -> Vec<Finding> {
+/// Gathers what is left of the evidence, and judges all of it.
+async fn judge(
+    fleet: &mut Fleet<'_>,
+    state: &StateDir,
+    token: &Token,
+    local: Option<ThisMachine>,
+) -> (Vec<Finding>, Vec<Link>) {
+    fleet.teller.tell(Event::StageStarted(Stage::Preflight));
+    let links = probe::links(fleet, token).await;
     let mut findings: Vec<_> = fleet.members.iter().map(reachable).collect();
-    findings.extend(checks::findings(fleet.cluster, &fleet.seen()));
-    findings
-}
-
-/// An ignored error stays in sight, as a warning.
-fn ignore(findings: &mut [Finding], names: &[String]) {
-    for finding in findings.iter_mut().filter(|finding| finding.severity == Severity::Error) {
-        if names.iter().any(|name| name == finding.check) {
-            finding.severity = Severity::Warning;
-            finding.detail.push_str(" (ignored)");
-        }
-    }
+    let evidence = Evidence {
+        seen: fleet.seen(),
+        links: links.clone(),
+        links_tried: true,
+        known: state.identities(),
+        certificates: state.read_pki().map(|files| k8swin_blueprint::certificate_ends(&files)).unwrap_or_default(),
+        now: Timestamp::now(),
+        local,
+    };
+    findings.extend(checks::findings(fleet.cluster, &evidence));
+    checks::ignore(fleet.cluster, &fleet.options.ignore, &mut findings);
+    (findings, links)
 }
 
 fn blueprint(fleet: &mut Fleet<'_>, release: &Release, pki: &Pki) -> Result<Blueprint, RunError> {

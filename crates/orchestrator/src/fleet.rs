@@ -88,6 +88,25 @@ impl<'a> Fleet<'a> {
         wanted: impl Fn(&Member<'a>) -> bool,
         work: impl AsyncFn(&mut Member<'a>, Context<'_, 'a>) -> Result<T, SessionError>,
     ) -> Vec<(&'a str, T)> {
+        self.work(stage, true, wanted, work).await
+    }
+
+    /// As [`Self::each`], as a part of a stage of which nothing is told but failures.
+    pub(crate) async fn part_of<T>(
+        &mut self,
+        stage: Stage,
+        work: impl AsyncFn(&mut Member<'a>, Context<'_, 'a>) -> Result<T, SessionError>,
+    ) -> Vec<(&'a str, T)> {
+        self.work(stage, false, |_| true, work).await
+    }
+
+    async fn work<T>(
+        &mut self,
+        stage: Stage,
+        told: bool,
+        wanted: impl Fn(&Member<'a>) -> bool,
+        work: impl AsyncFn(&mut Member<'a>, Context<'_, 'a>) -> Result<T, SessionError>,
+    ) -> Vec<(&'a str, T)> {
         let members = self.members.iter_mut().filter(|member| member.takes_part());
         let members: Vec<_> = members
             .map(|member| (wanted(member), member))
@@ -97,7 +116,9 @@ impl<'a> Fleet<'a> {
         if count == 0 {
             return Vec::new();
         }
-        self.teller.tell(Event::StageStarted(stage));
+        if told {
+            self.teller.tell(Event::StageStarted(stage));
+        }
         let context =
             Context { cluster: self.cluster, options: self.options, teller: &self.teller, agents: &self.agents };
         let (at_work, permits) = (AtomicUsize::new(count), Semaphore::new(self.options.parallel.max(1)));
@@ -109,7 +130,7 @@ impl<'a> Fleet<'a> {
                 let permit = permits.acquire().await;
                 let done = work(member, context).await;
                 drop(permit);
-                result = member.finish(stage, done, context);
+                result = member.finish(stage, done, told, context);
                 if at_work.fetch_sub(1, Ordering::Relaxed) == 1 {
                     all_done.cancel();
                 }

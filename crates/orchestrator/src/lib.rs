@@ -15,6 +15,7 @@ mod journal;
 mod member;
 mod outcome;
 mod preflight;
+mod probe;
 pub mod report;
 mod session;
 mod stages;
@@ -30,6 +31,7 @@ use camino::Utf8PathBuf;
 pub use commands::{kubeconfig, plan, preflight, reset, status, up, verify};
 pub use error::{RunError, RunExit};
 use event::Event;
+use k8swin_inventory::Ignored;
 use k8swin_transport::Secrets;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -47,8 +49,8 @@ pub struct Options {
     pub owner: String,
     /// Take the lock from whoever holds it.
     pub break_lock: bool,
-    /// Names of preflight checks whose errors do not stop `up`.
-    pub ignore: Vec<String>,
+    /// Preflight checks whose findings do not count, beside those of the inventory.
+    pub ignore: Vec<Ignored>,
     /// Ends the run cleanly when it is cancelled.
     pub cancel: CancellationToken,
     /// Where events go.

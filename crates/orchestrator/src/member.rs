@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8swin_inventory::{Cluster, Host};
+use k8swin_protocol::probe::Listen;
 use k8swin_protocol::resource::HostResources;
-use k8swin_protocol::wire::{Checked, Failure, LockAnswer, Request, Response};
+use k8swin_protocol::wire::{Checked, Failure, LockAnswer, Request, Response, ToAgent};
 use k8swin_protocol::{Facts, Os};
-use k8swin_transport::{AgentBinary, AgentFate};
+use k8swin_transport::{AgentBinary, AgentFate, ConnectError, TransportError};
 use tokio_util::sync::CancellationToken;
 
 use crate::Options;
@@ -41,8 +42,12 @@ pub(crate) struct Member<'a> {
     pub(crate) host: &'a Host,
     /// What it is and has.
     pub(crate) facts: Option<Facts>,
-    /// How far its clock is ahead of this machine's, in milliseconds.
+    /// How far its clock is ahead of this machine's at least, in milliseconds.
     clock_ahead_ms: i64,
+    /// What its agent is to listen on for the others' from its start.
+    listen: Option<Listen>,
+    /// The ports on which it does.
+    pub(crate) listening: Vec<u16>,
     /// All that is planned for it.
     pub(crate) resources: Option<HostResources>,
     /// What the check of all that found.
@@ -66,6 +71,8 @@ impl<'a> Member<'a> {
             host,
             facts: None,
             clock_ahead_ms: 0,
+            listen: None,
+            listening: Vec::new(),
             resources: None,
             checked: None,
             summary: HostSummary::default(),
@@ -106,7 +113,12 @@ impl<'a> Member<'a> {
         }
     }
 
-    /// How far its clock is ahead of this machine's, in milliseconds.
+    /// What its agent is to listen on for the others' from the next start on; nothing.
+    pub(crate) fn will_listen(&mut self, listen: Option<Listen>) {
+        self.listen = listen;
+    }
+
+    /// How far its clock is ahead of this machine's at least, in milliseconds.
     pub(crate) fn clock_ahead_ms(&self) -> i64 {
         self.clock_ahead_ms
     }
@@ -200,27 +212,36 @@ impl<'a> Member<'a> {
             on_retry: Arc::new(move |host, cause| {
                 teller.tell(Event::Retrying { host: host.to_owned(), cause: cause.to_owned() });
             }),
+            cancel: context.options.cancel.clone(),
         };
-        let transport = tokio::select! {
-            biased;
-            () = context.options.cancel.cancelled() => return Err(SessionError::Cancelled),
-            connected = k8swin_transport::connect(self.host, agent, &options) => {
-                connected.map_err(|error| SessionError::Refused(error.failure()))?
-            }
-        };
-        let mut session = AgentSession::new(transport, context.options.cancel.clone());
+        let asked = [Request::Facts].into_iter().chain(self.listen.clone().map(Request::Listen));
+        let asked: Vec<_> = (1..).zip(asked).map(|(id, request)| ToAgent { id, request }).collect();
+        let opening = ToAgent::opening(&asked);
+        let connected = k8swin_transport::connect(self.host, agent, Some(&opening), &options).await;
+        let transport = connected.map_err(|error| match error {
+            ConnectError::Cancelled { .. } => SessionError::Cancelled,
+            error => SessionError::Refused(error.failure()),
+        })?;
+        let session = AgentSession::new(transport, context.options.cancel.clone(), asked.len() as u64);
         self.put_agent |= session.put_agent();
-        let asked = Timestamp::now();
-        let answer = session.ask(Request::Facts).await;
-        let answered = Timestamp::now();
-        // The session is kept whatever the answer was, so that it is closed in order.
-        self.session = Some(session);
+        // The session is kept whatever the answers are, so that it is closed in order.
+        let session = self.session.insert(session);
+        let answer = session.answer(1, &mut |_| {}).await;
+        let answered = Timestamp::now().as_millisecond();
+        let started = Timestamp::try_from(session.started()).map_or(answered, Timestamp::as_millisecond);
         let Response::Facts(facts) = answer? else {
             return Err(SessionError::Nonsense { request: "facts" });
         };
-        let here = i64::midpoint(asked.as_millisecond(), answered.as_millisecond());
-        self.clock_ahead_ms = facts.common().clock_ms - here;
+        // It looked at its clock at some moment between the two: only what lies outside is known to be wrong.
+        let clock = facts.common().clock_ms;
+        self.clock_ahead_ms = clock - clock.clamp(started.min(answered), answered);
         self.facts = Some(*facts);
+        if self.listen.is_some() {
+            let Response::Listening { ports } = session.answer(2, &mut |_| {}).await? else {
+                return Err(SessionError::Nonsense { request: "listen" });
+            };
+            self.listening = ports;
+        }
         if let Some(run) = self.lock.clone() {
             self.relock(context.options, &run).await?;
         }
@@ -371,16 +392,19 @@ impl<'a> Member<'a> {
         self.summary.error = Some(failure);
     }
 
-    /// The host has ended its part of a stage, well or not.
+    /// The host has ended its part of a stage, well or not. `told` says whether a good end is told.
     pub(crate) fn finish<T>(
         &mut self,
         stage: Stage,
         result: Result<T, SessionError>,
+        told: bool,
         context: Context<'_, 'a>,
     ) -> Option<T> {
         match result {
             Ok(result) => {
-                context.teller.tell(Event::HostDone { host: self.host.name.clone(), stage });
+                if told {
+                    context.teller.tell(Event::HostDone { host: self.host.name.clone(), stage });
+                }
                 Some(result)
             }
             Err(error) => {
@@ -462,13 +486,20 @@ impl<'a> Member<'a> {
     /// Ends the session, in bounded time.
     pub(crate) async fn close(&mut self, closing: Closing, clear_staging: bool) {
         let Some(session) = self.session.take() else { return };
+        if closing == Closing::AsFound && !self.put_agent {
+            return self.closed(session.leave()).await;
+        }
         let fate = match closing {
             Closing::Keep => AgentFate::Keep,
             Closing::AsFound if self.put_agent => AgentFate::Remove,
             Closing::Remove if self.summary.error.is_none() => AgentFate::Remove,
             Closing::AsFound | Closing::Remove => AgentFate::Keep,
         };
-        match tokio::time::timeout(CLOSE_TIMEOUT, session.close(fate, clear_staging)).await {
+        self.closed(session.close(fate, clear_staging)).await;
+    }
+
+    async fn closed(&self, closing: impl Future<Output = Result<(), TransportError>>) {
+        match tokio::time::timeout(CLOSE_TIMEOUT, closing).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(host = %self.host.name, error = %error.failure(), "closing failed"),
             Err(_) => tracing::warn!(host = %self.host.name, "closing the session took too long"),

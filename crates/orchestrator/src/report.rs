@@ -1,13 +1,21 @@
 //! What the commands return: plain data that the command line renders as tables or JSON (design §4).
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use k8swin_protocol::facts::ServiceStatus;
+use ipnet::Ipv4Net;
+use k8swin_inventory::Check;
+use k8swin_protocol::Os;
+use k8swin_protocol::facts::{Adapter, RouteEntry, ServiceStatus};
 use k8swin_protocol::wire::Failure;
 use serde::Serialize;
 
 use crate::event::Difference;
+pub use crate::preflight::THIS_MACHINE;
+use crate::preflight::catalogue::Fix;
+pub use crate::preflight::catalogue::{self, Entry, Group};
+pub use crate::preflight::links::{Link, Purpose};
 
 /// The result of `up`, `rehearse` and `reset`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,17 +84,94 @@ pub enum Severity {
 /// A finding of `preflight` or `verify`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The host; the cluster's name for what is between hosts.
+    /// The host; the cluster's name for what is between hosts, [`THIS_MACHINE`] for what is here.
     pub host: String,
-    /// The check's stable name: `windows-build`.
-    pub check: &'static str,
+    /// The check, by its stable name: `windows-build`. Its entry in the catalogue says what it is about.
+    pub check: Check,
     /// How bad it is.
     pub severity: Severity,
-    /// What was found, and what was expected.
+    /// What was found, and what is wrong with it.
     pub detail: String,
+    /// What is expected, where something is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<&'static str>,
+    /// Why it matters, where something is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<&'static str>,
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+    /// The same as commands for the host that the finding is about.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<String>,
+    /// Whether the admin wants it ignored. It is a warning at most, then.
+    #[serde(skip_serializing_if = "is_false")]
+    pub ignored: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+impl Finding {
+    /// A finding, with what the catalogue says of its check where something is wrong.
+    pub(crate) fn new(
+        host: &str,
+        check: Check,
+        severity: Severity,
+        detail: impl Into<String>,
+        fix: Option<Fix>,
+    ) -> Self {
+        let entry = catalogue::entry(check);
+        let told = |text| (severity > Severity::Ok).then_some(text);
+        let (remedy, commands) = fix.map_or((None, Vec::new()), |fix| (Some(fix.text), fix.commands));
+        Self {
+            host: host.to_owned(),
+            check,
+            severity,
+            detail: detail.into(),
+            expected: told(entry.expected),
+            why: told(entry.why),
+            remedy,
+            commands,
+            ignored: false,
+        }
+    }
+}
+
+/// What `preflight` found, and the network that it looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Preflight {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The findings, in the order of the inventory.
+    pub findings: Vec<Finding>,
+    /// The hosts that could be looked at, in the order of the inventory.
+    pub hosts: Vec<HostNetwork>,
+    /// The connections between hosts that were tried.
+    pub links: Vec<Link>,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// A host's place in the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostNetwork {
+    /// Its name.
+    pub name: String,
+    /// Its operating system.
+    pub os: Os,
+    /// Whether it is a control plane.
+    pub control_plane: bool,
+    /// Its routable address.
+    pub node_address: Ipv4Addr,
+    /// Its pod subnet.
+    pub pod_cidr: Ipv4Net,
+    /// Its adapters; none for a host that could not be looked at.
+    pub adapters: Vec<Adapter>,
+    /// Its routes.
+    pub routes: Vec<RouteEntry>,
 }
 
 /// A node as the API server sees it.

@@ -1,6 +1,6 @@
 //! A conversation with one host's agent: requests, their events and answers, and blobs.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use k8swin_protocol::SecretBytes;
 use k8swin_protocol::resource::{Blob, ResourceId};
@@ -87,9 +87,9 @@ pub(crate) struct AgentSession {
 }
 
 impl AgentSession {
-    /// Takes over a connection whose agent has said hello.
-    pub(crate) fn new(transport: k8swin_transport::Session, cancel: CancellationToken) -> Self {
-        Self { transport, cancel, next_id: 1, unanswered: 0 }
+    /// Takes over a connection whose agent has said hello, and was asked `asked` requests at its start.
+    pub(crate) fn new(transport: k8swin_transport::Session, cancel: CancellationToken, asked: u64) -> Self {
+        Self { transport, cancel, next_id: asked + 1, unanswered: asked }
     }
 
     /// Whether this session put the agent on the host.
@@ -100,6 +100,16 @@ impl AgentSession {
     /// Whether every request has its answer.
     pub(crate) fn is_idle(&self) -> bool {
         self.unanswered == 0
+    }
+
+    /// When the agent was started, by this machine's clock.
+    pub(crate) fn started(&self) -> SystemTime {
+        self.transport.started()
+    }
+
+    /// Ends a conversation that changed nothing and holds nothing: nobody takes leave.
+    pub(crate) async fn leave(self) -> Result<(), TransportError> {
+        self.transport.leave().await
     }
 
     /// Ends the conversation and the connection. An agent that is idle is told, so that it can clear its staging
@@ -127,6 +137,15 @@ impl AgentSession {
         on_event: &mut (dyn FnMut(AgentEvent) + Send),
     ) -> Result<Response, SessionError> {
         let id = self.send(request).await?;
+        self.answer(id, on_event).await
+    }
+
+    /// Waits for the answer to a request that the agent was asked already.
+    pub(crate) async fn answer(
+        &mut self,
+        id: u64,
+        on_event: &mut (dyn FnMut(AgentEvent) + Send),
+    ) -> Result<Response, SessionError> {
         loop {
             match self.next().await? {
                 FromAgent::Event { id: of, event } if of == id => on_event(event),

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use k8swin_protocol::SecretBytes;
 
 use crate::RunError;
+use crate::preflight::identity::Identity;
 
 /// How a run is named in the cluster's lock, for as long as it lives.
 pub(crate) struct RunName {
@@ -80,8 +81,33 @@ impl StateDir {
         Ok(())
     }
 
-    /// Forgets the PKI, after the cluster is gone.
+    /// The machines that earlier runs built, by host; none where there is no such file or it is not ours.
+    pub(crate) fn identities(&self) -> BTreeMap<String, Identity> {
+        let Ok(text) = fs::read(self.path.join(IDENTITIES)) else { return BTreeMap::new() };
+        serde_json::from_slice(&text).unwrap_or_else(|error| {
+            tracing::warn!(%error, "{IDENTITIES} cannot be read, so no host is known");
+            BTreeMap::new()
+        })
+    }
+
+    /// Writes down which machines the hosts are.
+    pub(crate) fn write_identities(&self, identities: &BTreeMap<String, Identity>) -> Result<(), RunError> {
+        let path = self.path.join(IDENTITIES);
+        let Ok(text) = serde_json::to_vec_pretty(identities) else { return Ok(()) };
+        if fs::read(&path).is_ok_and(|old| old == text) {
+            return Ok(());
+        }
+        self.create(&self.path)?;
+        write_private(&path, &text).map_err(|source| failed("write", &path, source))
+    }
+
+    /// Forgets the PKI and the hosts, after the cluster is gone.
     pub(crate) fn remove_pki(&self) -> Result<(), RunError> {
+        let known = self.path.join(IDENTITIES);
+        match fs::remove_file(&known) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", &known, error)),
+            _ => {}
+        }
         let path = self.path.join("pki");
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path, error)),
@@ -130,6 +156,9 @@ impl StateDir {
 }
 
 const TEMPORARY: &str = ".new";
+
+/// The machines that the hosts are.
+const IDENTITIES: &str = "hosts.json";
 
 fn write_private(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = Utf8PathBuf::from(format!("{path}{TEMPORARY}"));

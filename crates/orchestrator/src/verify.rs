@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use k8swin_inventory::{Cluster, Host};
+use k8swin_inventory::{Check, Cluster, Host};
 use k8swin_protocol::Os;
 use k8swin_protocol::wire::{KubeCall, Request};
 use serde_json::{Value, json};
@@ -130,7 +130,7 @@ async fn pods(
             // It is going: it goes when its kubelet can be heard again.
             Err(SessionError::Refused(failure)) => findings.push(finding(
                 &cluster.name,
-                "pod-removed",
+                Check::PodRemoved,
                 Severity::Warning,
                 failure.to_string(),
                 Some(format!("if it stays: `kubectl delete pod {} --force --grace-period=0`", pod_name(os))),
@@ -185,8 +185,8 @@ fn judge_node(host: &Host, node: Option<&NodeStatus>) -> Finding {
         Some(_) => None,
     };
     match problem {
-        None => finding(&host.name, "node", Severity::Ok, format!("Ready, {os}, pods {}", host.pod_cidr), None),
-        Some(problem) => finding(&host.name, "node", Severity::Error, problem, Some(logs.to_owned())),
+        None => finding(&host.name, Check::Node, Severity::Ok, format!("Ready, {os}, pods {}", host.pod_cidr), None),
+        Some(problem) => finding(&host.name, Check::Node, Severity::Error, problem, Some(logs.to_owned())),
     }
 }
 
@@ -200,8 +200,8 @@ async fn run_pod(
     let name = pod_name(os);
     let path = format!("/api/v1/namespaces/default/pods/{name}");
     let check = match os {
-        Os::Linux => "pod-linux",
-        Os::Windows => "pod-windows",
+        Os::Linux => Check::PodLinux,
+        Os::Windows => Check::PodWindows,
     };
     let mut last = String::from("it was not created");
     let mut created = false;
@@ -247,7 +247,7 @@ fn is_ending(pod: &Value) -> bool {
     pod.is_null() || pod["metadata"]["deletionTimestamp"].is_string()
 }
 
-fn judge_running(check: &'static str, workers: &[&Host], node: &str, address: &str) -> Finding {
+fn judge_running(check: Check, workers: &[&Host], node: &str, address: &str) -> Finding {
     let Some(host) = workers.iter().find(|host| host.name == node) else {
         let detail = format!("the pod was scheduled to `{node}`, which is not a worker of its operating system");
         return finding(node, check, Severity::Error, detail, None);
@@ -307,14 +307,8 @@ fn node_status(node: &Value) -> NodeStatus {
 }
 
 /// One finding.
-pub(crate) fn finding(
-    host: &str,
-    check: &'static str,
-    severity: Severity,
-    detail: String,
-    remedy: Option<String>,
-) -> Finding {
-    Finding { host: host.to_owned(), check, severity, detail, remedy }
+pub(crate) fn finding(host: &str, check: Check, severity: Severity, detail: String, remedy: Option<String>) -> Finding {
+    Finding::new(host, check, severity, detail, remedy.map(Into::into))
 }
 
 #[cfg(test)]
@@ -342,7 +336,7 @@ mod tests {
         let cluster = cluster();
         let host = cluster.host("win01").unwrap();
         let good = judge_node(host, Some(&good_node(host)));
-        assert_eq!((good.host.as_str(), good.check, good.severity), ("win01", "node", Severity::Ok));
+        assert_eq!((good.host.as_str(), good.check, good.severity), ("win01", Check::Node, Severity::Ok));
         assert_eq!((good.detail.as_str(), good.remedy), ("Ready, windows, pods 192.168.1.0/24", None));
 
         let spoiled = |spoil: fn(&mut NodeStatus)| {
@@ -404,9 +398,9 @@ mod tests {
     fn a_running_pod_is_judged_by_its_node_and_its_address() {
         let cluster = cluster();
         let workers = [cluster.host("win01").unwrap()];
-        let judge = |node: &str, address: &str| judge_running("pod-windows", &workers, node, address);
+        let judge = |node: &str, address: &str| judge_running(Check::PodWindows, &workers, node, address);
         let good = judge("win01", "192.168.1.7");
-        assert_eq!((good.host.as_str(), good.check, good.severity), ("win01", "pod-windows", Severity::Ok));
+        assert_eq!((good.host.as_str(), good.check, good.severity), ("win01", Check::PodWindows, Severity::Ok));
         assert!(good.detail.contains("192.168.1.7"));
 
         let elsewhere = judge("lin01", "192.168.0.7");

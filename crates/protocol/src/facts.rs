@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use crate::details::{CommonDetails, LinuxDetails, WindowsDetails};
 use crate::resource::{FeatureName, ResourceId};
 
 /// Facts of one host. The operating system is part of the type.
@@ -61,6 +62,8 @@ pub struct CommonFacts {
     pub cluster: Option<String>,
     /// How the services that an earlier run made stand, in the order in which they were made.
     pub services: Vec<ServiceStatus>,
+    /// What only preflight asks for.
+    pub details: CommonDetails,
 }
 
 impl CommonFacts {
@@ -246,6 +249,8 @@ pub struct LinuxFacts {
     pub sysctls: BTreeMap<String, String>,
     /// Names of the programs that kube-proxy and the kubelet call and that are on the host (`iptables`, `conntrack`, …).
     pub programs: Vec<String>,
+    /// What only preflight asks for.
+    pub details: LinuxDetails,
 }
 
 /// Facts of a Windows host.
@@ -277,4 +282,6 @@ pub struct WindowsFacts {
     pub forwarding: Vec<String>,
     /// The WinRM service's `MaxEnvelopeSizekb`.
     pub max_envelope_size_kb: u32,
+    /// What only preflight asks for.
+    pub details: WindowsDetails,
 }

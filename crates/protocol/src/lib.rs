@@ -4,10 +4,12 @@
 //! them can say more than these types allow: a Linux host cannot be handed a Windows resource.
 
 pub mod bootstrap;
+pub mod details;
 pub mod digest;
 pub mod facts;
 pub mod layout;
 pub mod path;
+pub mod probe;
 pub mod resource;
 pub mod secret;
 pub mod wire;

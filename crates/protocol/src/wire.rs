@@ -1,18 +1,20 @@
 //! Framing and messages: one JSON document a line, ASCII only, since only that passes every console mode of WinRM.
 //!
 //! The orchestrator writes [`ToAgent`] lines to the agent's standard input; the agent answers with [`FromAgent`] lines on
-//! its standard output, the first of which is [`FromAgent::Hello`]. Requests are carried out in order, one at a time.
+//! its standard output, the first of which is [`FromAgent::Hello`]. Requests are carried out in order, one at a time; the
+//! first ones may be said at its start already ([`ToAgent::opening`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, BufRead, Read as _};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64_WORD};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
+use crate::probe::{Attempt, Connect, Listen};
 use crate::resource::{CheckOutcome, HostResources, Phase, ResourceId};
 use crate::{Facts, SecretBytes, Sha256};
 
@@ -35,12 +37,36 @@ pub struct ToAgent {
     pub request: Request,
 }
 
+impl ToAgent {
+    /// Requests as one word for the command line on which an agent starts: `serve WORD`. They are carried out before any
+    /// others, and their answers come together with the greeting, which saves round trips. No shell changes the word, but
+    /// the host's list of programs shows it: it is for requests without secrets, and for short ones, since cmd.exe takes
+    /// 8191 characters (facts F.3).
+    #[must_use]
+    pub fn opening(requests: &[Self]) -> String {
+        BASE64_WORD.encode(encode(&requests).as_bytes())
+    }
+
+    /// Reads such a word.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn read_opening(word: &str) -> Result<Vec<Self>, WireError> {
+        let not_base64 = |_| WireError::NotAMessage { length: word.len(), reason: "it is not base64".to_owned() };
+        decode(&BASE64_WORD.decode(word).map_err(not_base64)?)
+    }
+}
+
 /// What the agent can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "kebab-case")]
 pub enum Request {
     /// Gather facts. Answer: [`Response::Facts`].
     Facts,
+    /// Listen on ports for other hosts' agents, in place of those it listened on before. Answer: [`Response::Listening`].
+    Listen(Listen),
+    /// Connect to ports of other hosts. Answer: [`Response::Connected`].
+    Connect(Connect),
     /// Compare resources with the host, change nothing. Answer: [`Response::Checked`].
     Check {
         /// All resources of the host: what is owned and not among them is reported as an orphan.
@@ -288,6 +314,16 @@ impl fmt::Display for Failure {
 pub enum Response {
     /// To [`Request::Facts`].
     Facts(Box<Facts>),
+    /// To [`Request::Listen`]: the ports on which it listens now; the others are taken.
+    Listening {
+        /// The ports.
+        ports: Vec<u16>,
+    },
+    /// To [`Request::Connect`], in the order of the targets.
+    Connected {
+        /// What became of each.
+        attempts: Vec<Attempt>,
+    },
     /// To [`Request::Check`].
     Checked(Checked),
     /// To [`Request::Put`]: how many bytes of the blob are there now. The whole blob is there, and its digest is right,

@@ -1,18 +1,20 @@
 //! The agent at the other end: it is started, put on the host if it is not there, and taken away if asked.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use k8swin_protocol::bootstrap::{Bootstrap, EXIT_DIGEST_DIFFERS, Verb};
 use k8swin_protocol::wire::{self, FromAgent, Hello, PROTOCOL};
 use k8swin_protocol::{HostPath, Sha256};
+use tokio_util::sync::CancellationToken;
 
-use crate::connect::AgentBinary;
+use crate::connect::{Agent, AgentBinary};
 use crate::error::{ConnectError, TransportError};
 use crate::lines::Lines;
 use crate::remote::{Ended, Output, Program, Remote, Running, Transcript};
 
-/// How long an agent may take to greet: a virus scanner may read a new program first.
-const GREETING: Duration = Duration::from_secs(60);
+/// How long an agent may take to greet: a virus scanner may read a new program first, and what it is asked at its start
+/// comes with the greeting.
+const GREETING: Duration = Duration::from_secs(120);
 
 /// How long the removal may take: it is part of every end, Ctrl-C's included.
 const REMOVAL: Duration = Duration::from_secs(20);
@@ -30,20 +32,29 @@ pub(crate) struct Greeted {
     pub(crate) running: Running,
     /// What came after the greeting.
     pub(crate) lines: Lines,
+    /// When it was started, by this machine's clock.
+    pub(crate) started: SystemTime,
     /// Whether the agent had to be put on the host.
     pub(crate) put_agent: bool,
 }
 
-/// Starts the agent at `path`; puts it there first if it is not.
+/// Starts the agent with what it is asked at its start; puts it there first if it is not, and says in `put_agent` that it
+/// does. `cancel` ends the waiting for the host's answers; what is begun before that is brought to its end, so that the
+/// connection can be used.
 pub(crate) async fn establish(
     remote: &mut impl Remote,
-    agent: &AgentBinary,
-    path: &HostPath,
+    agent: Agent<'_>,
+    cancel: &CancellationToken,
+    put_agent: &mut bool,
 ) -> Result<Greeted, ConnectError> {
+    let Agent { binary, path, opening } = agent;
+    let program = Program::Agent { path: path.clone(), opening: opening.map(str::to_owned) };
     // What is not there cannot be told from what does not start by words that every host says in its own language. So
     // whatever ended without a greeting is put there anew, once: that also mends a damaged file.
-    match greet(remote, path).await? {
-        Greeting::Hello { running, lines } => return Ok(Greeted { running, lines, put_agent: false }),
+    match greet(remote, path, &program, cancel).await? {
+        Greeting::Hello { running, lines, started } => {
+            return Ok(Greeted { running, lines, started, put_agent: false });
+        }
         Greeting::Ended(ended) if ended.code.is_some_and(|code| NOT_FOR_THIS_HOST.contains(&code)) => {
             return Err(does_not_start(remote, path, &ended));
         }
@@ -51,9 +62,10 @@ pub(crate) async fn establish(
             tracing::debug!(host = %remote.target(), answer = %ended.answer(), "the agent is not there yet");
         }
     }
-    put(remote, agent, path).await?;
-    match greet(remote, path).await? {
-        Greeting::Hello { running, lines } => Ok(Greeted { running, lines, put_agent: true }),
+    *put_agent = true;
+    put(remote, binary, path, cancel).await?;
+    match greet(remote, path, &program, cancel).await? {
+        Greeting::Hello { running, lines, started } => Ok(Greeted { running, lines, started, put_agent: true }),
         Greeting::Ended(ended) => Err(does_not_start(remote, path, &ended)),
     }
 }
@@ -61,17 +73,25 @@ pub(crate) async fn establish(
 /// Takes the agent away.
 pub(crate) async fn remove(remote: &mut impl Remote, sha256: Sha256, path: &HostPath) -> Result<(), TransportError> {
     let bootstrap = Bootstrap { verb: Verb::Remove, sha256, path: path.clone() };
-    let ended = script(remote, &bootstrap, &[], REMOVAL, "removing the agent").await?;
-    if ended.code == Some(0) {
-        Ok(())
-    } else {
-        Err(TransportError::AgentNotRemoved { target: remote.target().clone(), answer: ended.answer() })
+    // It is part of every end, so nothing ends it but its limit.
+    let never = CancellationToken::new();
+    match script(remote, &bootstrap, &[], REMOVAL, &never, "removing the agent").await? {
+        Some(ended) if ended.code != Some(0) => {
+            Err(TransportError::AgentNotRemoved { target: remote.target().clone(), answer: ended.answer() })
+        }
+        _ => Ok(()),
     }
 }
 
-async fn put(remote: &mut impl Remote, agent: &AgentBinary, path: &HostPath) -> Result<(), ConnectError> {
+async fn put(
+    remote: &mut impl Remote,
+    agent: &AgentBinary,
+    path: &HostPath,
+    cancel: &CancellationToken,
+) -> Result<(), ConnectError> {
     let bootstrap = Bootstrap { verb: Verb::Put, sha256: agent.sha256, path: path.clone() };
-    let ended = script(remote, &bootstrap, &agent.bytes, UPLOAD, "putting the agent on the host").await?;
+    let ended = script(remote, &bootstrap, &agent.bytes, UPLOAD, cancel, "putting the agent on the host").await?;
+    let Some(ended) = ended else { return Err(ConnectError::Cancelled { target: remote.target().clone() }) };
     if ended.code == Some(0) {
         return Ok(());
     }
@@ -91,32 +111,46 @@ async fn put(remote: &mut impl Remote, agent: &AgentBinary, path: &HostPath) -> 
     Err(ConnectError::AgentNotPut { target, path: path.clone(), answer })
 }
 
+/// Runs the script; none when it was cancelled.
 async fn script(
     remote: &mut impl Remote,
     bootstrap: &Bootstrap,
     agent: &[u8],
     limit: Duration,
+    cancel: &CancellationToken,
     doing: &str,
-) -> Result<Ended, TransportError> {
+) -> Result<Option<Ended>, TransportError> {
     let input = remote.bootstrap_input(bootstrap, agent);
     let running = remote.start(&Program::Bootstrap).await?;
-    match tokio::time::timeout(limit, running.complete(input)).await {
-        Ok(ended) => ended.map_err(|cause| TransportError::lost(remote.target(), doing, cause)),
+    let completion = cancel.run_until_cancelled(running.complete(input));
+    match tokio::time::timeout(limit, completion).await {
+        Ok(ended) => ended.transpose().map_err(|cause| TransportError::lost(remote.target(), doing, cause)),
         Err(_) => Err(TransportError::lost(remote.target(), doing, "the script takes too long")),
     }
 }
 
 enum Greeting {
-    Hello { running: Running, lines: Lines },
+    Hello { running: Running, lines: Lines, started: SystemTime },
     Ended(Ended),
 }
 
-async fn greet(remote: &mut impl Remote, path: &HostPath) -> Result<Greeting, ConnectError> {
-    let mut running = remote.start(&Program::Agent(path.clone())).await?;
+async fn greet(
+    remote: &mut impl Remote,
+    path: &HostPath,
+    program: &Program,
+    cancel: &CancellationToken,
+) -> Result<Greeting, ConnectError> {
+    let started = SystemTime::now();
+    let mut running = remote.start(program).await?;
     let mut transcript = Transcript::default();
-    let greeting = tokio::time::timeout(GREETING, hello(&mut running, &mut transcript)).await;
+    let greeting = cancel.run_until_cancelled(hello(&mut running, &mut transcript));
+    let greeting = match tokio::time::timeout(GREETING, greeting).await {
+        Ok(Some(greeting)) => Ok(greeting),
+        Ok(None) => return Err(ConnectError::Cancelled { target: remote.target().clone() }),
+        Err(elapsed) => Err(elapsed),
+    };
     match greeting {
-        Ok(Ok(Some((hello, lines)))) if hello.protocol == PROTOCOL => Ok(Greeting::Hello { running, lines }),
+        Ok(Ok(Some((hello, lines)))) if hello.protocol == PROTOCOL => Ok(Greeting::Hello { running, lines, started }),
         Ok(Ok(Some((hello, _)))) => {
             Err(ConnectError::AgentVersion { target: remote.target().clone(), found: hello.protocol })
         }
@@ -210,9 +244,12 @@ mod tests {
         }
 
         async fn establish(mut self) -> (Result<bool, ConnectError>, Vec<Program>) {
-            let agent = AgentBinary { sha256: Sha256::of(b"agent"), bytes: b"agent".as_slice().into() };
-            let path = Os::Linux.agent(agent.sha256);
-            let greeted = establish(&mut self, &agent, &path).await.map(|greeted| greeted.put_agent);
+            let binary = AgentBinary { sha256: Sha256::of(b"agent"), bytes: b"agent".as_slice().into() };
+            let path = Os::Linux.agent(binary.sha256);
+            let agent = Agent { binary: &binary, path: &path, opening: Some("word") };
+            let greeted = establish(&mut self, agent, &CancellationToken::new(), &mut false)
+                .await
+                .map(|greeted| greeted.put_agent);
             let started = self.started.lock().unwrap().clone();
             (greeted, started)
         }

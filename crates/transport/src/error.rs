@@ -52,6 +52,12 @@ impl fmt::Display for HostKey {
 /// Why there is no session.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ConnectError {
+    /// It was asked to stop ([`Options::cancel`](crate::Options)).
+    #[error("connecting to {target} was interrupted")]
+    Cancelled {
+        /// To whom.
+        target: Target,
+    },
     /// No answer: DNS, a refused connection, a time-out, a connection that ended at once.
     #[error("{target} cannot be reached: {cause}")]
     Unreachable {
@@ -215,6 +221,9 @@ impl ConnectError {
     pub fn failure(&self) -> Failure {
         let connect = |target: &Target| format!("connect to {target}");
         let (attempted, answer, hint) = match self {
+            Self::Cancelled { target } => {
+                (connect(target), "interrupted".to_owned(), Some("run the same command again".to_owned()))
+            }
             Self::Unreachable { target, cause } => (
                 connect(target),
                 cause.clone(),

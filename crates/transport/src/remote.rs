@@ -1,8 +1,10 @@
 //! The seam between sessions and the two ways to reach a host: start a program, and close.
 
+use std::sync::Arc;
+
 use k8swin_protocol::bootstrap::Bootstrap;
 use k8swin_protocol::{HostPath, Os};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use zeroize::Zeroizing;
 
@@ -39,7 +41,12 @@ pub(crate) trait Remote: Send {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Program {
     /// `PATH serve`.
-    Agent(HostPath),
+    Agent {
+        /// Its file.
+        path: HostPath,
+        /// What it is asked at its start, if anything ([`ToAgent::opening`](k8swin_protocol::wire::ToAgent::opening)).
+        opening: Option<String>,
+    },
     /// The script that puts the agent on the host or takes it away.
     Bootstrap,
 }
@@ -49,7 +56,7 @@ pub(crate) struct Running {
     /// Its standard input; dropping the sender is the end of the stream.
     pub(crate) stdin: mpsc::Sender<Bytes>,
     /// Its output. [`Output::Exited`] or [`Output::Lost`] is the last.
-    pub(crate) output: mpsc::Receiver<Output>,
+    pub(crate) output: Outputs,
     /// Ends the program when it is dropped.
     pub(crate) guard: DropGuard,
 }
@@ -60,18 +67,45 @@ pub(crate) struct Streams {
     pub(crate) stdin: mpsc::Receiver<Bytes>,
     /// Where output goes.
     pub(crate) output: mpsc::Sender<Output>,
+    /// Told when somebody waits for output.
+    pub(crate) wanted: Arc<Notify>,
     /// Whether the program is to be ended.
     pub(crate) terminate: CancellationToken,
+}
+
+/// A program's output. Whoever waits for some says so to the other side, which need not ask the host before.
+pub(crate) struct Outputs {
+    pieces: mpsc::Receiver<Output>,
+    wanted: Arc<Notify>,
+    /// Whether it was said since the last piece.
+    said: bool,
+}
+
+impl Outputs {
+    /// The next piece; none when nobody writes any more. Cancel-safe.
+    pub(crate) async fn recv(&mut self) -> Option<Output> {
+        if let Ok(piece) = self.pieces.try_recv() {
+            self.said = false;
+            return Some(piece);
+        }
+        if !std::mem::replace(&mut self.said, true) {
+            self.wanted.notify_one();
+        }
+        let piece = self.pieces.recv().await;
+        self.said = false;
+        piece
+    }
 }
 
 impl Running {
     /// A program and the side that drives it.
     pub(crate) fn new() -> (Self, Streams) {
         let (stdin, stdin_receiver) = mpsc::channel(QUEUE);
-        let (output_sender, output) = mpsc::channel(QUEUE);
-        let terminate = CancellationToken::new();
+        let (output_sender, pieces) = mpsc::channel(QUEUE);
+        let (wanted, terminate) = (Arc::new(Notify::new()), CancellationToken::new());
+        let output = Outputs { pieces, wanted: Arc::clone(&wanted), said: false };
         let running = Self { stdin, output, guard: terminate.clone().drop_guard() };
-        (running, Streams { stdin: stdin_receiver, output: output_sender, terminate })
+        (running, Streams { stdin: stdin_receiver, output: output_sender, wanted, terminate })
     }
 
     /// Gives the program all of `input`, and collects what it says until it ends.

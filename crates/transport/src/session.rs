@@ -1,23 +1,18 @@
 //! A session: lines to the agent, lines from it, and an end in order.
 
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use k8swin_protocol::bootstrap::Bootstrap;
 use k8swin_protocol::{HostPath, Os, Sha256};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 use zeroize::Zeroizing;
 
 use crate::bootstrap::{self, Greeted};
 use crate::error::{Target, TransportError};
 use crate::lines::Lines;
-use crate::remote::{Bytes, Ended, Output, Program, Remote, Running, Transcript};
+use crate::remote::{Bytes, Ended, Output, Outputs, Program, Remote, Running, Transcript};
 use crate::{ssh, winrm};
-
-/// Lines that wait in either direction before their writer has to wait.
-const QUEUE: usize = 16;
 
 /// How long an agent whose input has ended may take to end itself.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -35,31 +30,21 @@ pub enum AgentFate {
 pub struct Session {
     remote: Connection,
     put_agent: bool,
+    started: SystemTime,
     sha256: Sha256,
     path: HostPath,
-    requests: mpsc::Sender<Zeroizing<String>>,
-    answers: mpsc::Receiver<Result<Bytes, TransportError>>,
-    /// Why there are no answers any more.
-    end: Arc<OnceLock<TransportError>>,
-    /// Ends the agent's input.
-    hang_up: CancellationToken,
+    stdin: mpsc::Sender<Bytes>,
+    reader: Reader,
     /// Ends the agent.
     guard: DropGuard,
-    /// Ends with the agent.
-    answering: JoinHandle<()>,
 }
 
 impl Session {
     pub(crate) fn new(remote: Connection, greeted: Greeted, sha256: Sha256, path: HostPath) -> Self {
-        let Greeted { running: Running { stdin, output, guard }, lines, put_agent } = greeted;
-        let (requests, to_send) = mpsc::channel(QUEUE);
-        let (answer_sender, answers) = mpsc::channel(QUEUE);
-        let (hang_up, end) = (CancellationToken::new(), Arc::new(OnceLock::new()));
-        tokio::spawn(relay_requests(to_send, stdin, hang_up.clone()));
-        let reader =
-            Reader { target: remote.target().clone(), answers: answer_sender, end: Arc::clone(&end), lines, output };
-        let answering = tokio::spawn(reader.run());
-        Self { remote, put_agent, sha256, path, requests, answers, end, hang_up, guard, answering }
+        let Greeted { running: Running { stdin, output, guard }, lines, started, put_agent } = greeted;
+        let target = remote.target().clone();
+        let reader = Reader { target, lines, output, last_words: Transcript::default(), end: None };
+        Self { remote, put_agent, started, sha256, path, stdin, reader, guard }
     }
 
     /// Whether this session had to put the agent on the host.
@@ -68,13 +53,24 @@ impl Session {
         self.put_agent
     }
 
+    /// When the agent was started, by this machine's clock.
+    #[must_use]
+    pub fn started(&self) -> SystemTime {
+        self.started
+    }
+
     /// Sends one line, with its line feed ([`k8swin_protocol::wire::encode`]). Cancel-safe: a line is sent whole or not at
     /// all.
     ///
     /// # Errors
     /// When the connection is lost or the agent has ended.
-    pub async fn send(&self, line: Zeroizing<String>) -> Result<(), TransportError> {
-        self.requests.send(line).await.map_err(|_| self.ended())
+    pub async fn send(&mut self, mut line: Zeroizing<String>) -> Result<(), TransportError> {
+        let bytes = Zeroizing::new(std::mem::take(&mut *line).into_bytes());
+        match self.stdin.send(bytes).await {
+            Ok(()) => Ok(()),
+            // What the agent said before that is nobody's answer any more.
+            Err(_) => Err(self.reader.end().await),
+        }
     }
 
     /// The next line from the agent, without its ending. Cancel-safe: no line is lost.
@@ -82,17 +78,7 @@ impl Session {
     /// # Errors
     /// When the connection is lost or the agent has ended.
     pub async fn receive(&mut self) -> Result<Zeroizing<Vec<u8>>, TransportError> {
-        match self.answers.recv().await {
-            Some(answer) => answer,
-            None => Err(self.ended()),
-        }
-    }
-
-    fn ended(&self) -> TransportError {
-        self.end.get().cloned().unwrap_or_else(|| TransportError::AgentEnded {
-            target: self.remote.target().clone(),
-            answer: "it reads no more".to_owned(),
-        })
+        self.reader.next().await
     }
 
     /// Ends the agent's input, waits briefly for it to end, removes it if asked, and closes the connection: the WinRM shell
@@ -101,10 +87,9 @@ impl Session {
     /// # Errors
     /// When the connection is lost, or the agent could not be removed.
     pub async fn close(self, agent: AgentFate) -> Result<(), TransportError> {
-        let Self { mut remote, sha256, path, requests, answers, hang_up, guard, answering, .. } = self;
-        drop((requests, answers));
-        hang_up.cancel();
-        let farewell = tokio::time::timeout(FAREWELL, answering).await;
+        let Self { mut remote, sha256, path, stdin, mut reader, guard, .. } = self;
+        drop(stdin);
+        let farewell = tokio::time::timeout(FAREWELL, reader.end()).await;
         // Whatever still runs is ended now: the next program waits for it.
         drop(guard);
         if farewell.is_err() {
@@ -117,70 +102,69 @@ impl Session {
         let closed = remote.close().await;
         removed.and(closed)
     }
-}
 
-async fn relay_requests(
-    mut lines: mpsc::Receiver<Zeroizing<String>>,
-    stdin: mpsc::Sender<Bytes>,
-    hang_up: CancellationToken,
-) {
-    loop {
-        let line = tokio::select! {
-            biased;
-            () = hang_up.cancelled() => return,
-            line = lines.recv() => line,
-        };
-        let Some(mut line) = line else { return };
-        let bytes = Zeroizing::new(std::mem::take(&mut *line).into_bytes());
-        if stdin.send(bytes).await.is_err() {
-            return;
-        }
+    /// Ends the agent and closes the connection without waiting for the agent: for a conversation that changed nothing and
+    /// holds nothing. Its file stays.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub async fn leave(self) -> Result<(), TransportError> {
+        let Self { remote, stdin, guard, .. } = self;
+        drop((stdin, guard));
+        remote.close().await
     }
 }
 
+/// Reads what the agent says, line by line.
 struct Reader {
     target: Target,
-    answers: mpsc::Sender<Result<Bytes, TransportError>>,
-    end: Arc<OnceLock<TransportError>>,
     lines: Lines,
-    output: mpsc::Receiver<Output>,
+    output: Outputs,
+    /// What it said on its standard error.
+    last_words: Transcript,
+    /// Why there is no more to read.
+    end: Option<TransportError>,
 }
 
 impl Reader {
-    async fn run(mut self) {
-        let end = self.read().await;
-        // Set once, here: the session itself only reads it.
-        let _ = self.end.set(end.clone());
-        let _ = self.answers.send(Err(end)).await;
+    /// The next line, or why there is none. Cancel-safe.
+    async fn next(&mut self) -> Result<Bytes, TransportError> {
+        loop {
+            if let Some(end) = &self.end {
+                return Err(end.clone());
+            }
+            match self.lines.next() {
+                Ok(Some(line)) => return Ok(line),
+                Ok(None) => self.read().await,
+                Err(_) => self.end = Some(TransportError::LineTooLong { target: self.target.clone() }),
+            }
+        }
     }
 
     /// Reads until there is no more, and says why.
-    async fn read(&mut self) -> TransportError {
-        let mut last_words = Transcript::default();
+    async fn end(&mut self) -> TransportError {
         loop {
-            loop {
-                match self.lines.next() {
-                    // When nobody listens any more, the output is read nevertheless, so that the agent can end.
-                    Ok(Some(line)) => drop(self.answers.send(Ok(line)).await),
-                    Ok(None) => break,
-                    Err(_) => return TransportError::LineTooLong { target: self.target.clone() },
-                }
+            if let Err(end) = self.next().await {
+                return end;
             }
-            match self.output.recv().await {
-                Some(Output::Stdout(piece)) => self.lines.push(&piece),
-                Some(Output::Stderr(piece)) => {
-                    last_words.add(&piece);
-                    tracing::debug!(host = %self.target, text = %String::from_utf8_lossy(&piece), "the agent's log");
-                }
-                Some(Output::Exited(code)) => {
-                    let answer = Ended { code, transcript: last_words }.answer();
-                    return TransportError::AgentEnded { target: self.target.clone(), answer };
-                }
-                Some(Output::Lost(cause)) => {
-                    return TransportError::lost(&self.target, "talking to the agent", cause);
-                }
-                None => return TransportError::lost(&self.target, "talking to the agent", "its task has ended"),
+        }
+    }
+
+    /// Reads one piece.
+    async fn read(&mut self) {
+        let lost = |cause: &str| Some(TransportError::lost(&self.target, "talking to the agent", cause));
+        match self.output.recv().await {
+            Some(Output::Stdout(piece)) => self.lines.push(&piece),
+            Some(Output::Stderr(piece)) => {
+                self.last_words.add(&piece);
+                tracing::debug!(host = %self.target, text = %String::from_utf8_lossy(&piece), "the agent's log");
             }
+            Some(Output::Exited(code)) => {
+                let answer = Ended { code, transcript: std::mem::take(&mut self.last_words) }.answer();
+                self.end = Some(TransportError::AgentEnded { target: self.target.clone(), answer });
+            }
+            Some(Output::Lost(cause)) => self.end = lost(&cause),
+            None => self.end = lost("its task has ended"),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use k8swin_protocol::facts::{Adapter, RouteEntry, ServiceStatus};
+use k8swin_protocol::probe::{Attempt, Connect, Listen};
 use k8swin_protocol::resource::{FeatureName, FirewallRule, PauseImage, TransparentNetwork};
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
@@ -77,6 +78,8 @@ impl Platform for Faulty {
         own_executable() -> Result<Executable>;
         service_status(name: &str) -> Result<ServiceStatus>;
         try_lock(doing: &str) -> Result<HostLock>;
+        listen(wanted: &Listen) -> Result<Vec<u16>>;
+        connect(wanted: &Connect) -> Result<Vec<Attempt>>;
     }
 
     changes! {

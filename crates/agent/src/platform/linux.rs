@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8swin_protocol::facts::{Adapter, RouteEntry, ServiceStatus};
+use k8swin_protocol::probe::{Attempt, Connect, Listen};
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
 use super::{
@@ -14,6 +15,7 @@ use super::{
     Permissions, Platform, PlatformError, Result, Stat, SystemRoute, UnitState, Unloaded, files, host_lock,
     linux_facts, linux_files, linux_kube, linux_network, linux_service, program,
 };
+use crate::probe::{self, Listeners};
 use crate::{change, ledger};
 
 /// How many lines of the journal stand in an error.
@@ -26,6 +28,8 @@ const SERVICE_TIME_LIMIT: Duration = Duration::from_secs(300);
 #[derive(Default)]
 pub(super) struct LinuxHost {
     own: Option<Executable>,
+    /// For other hosts' agents, while preflight asks for it.
+    listeners: Listeners,
     /// When systemd was last told to read its units, since 1970: what a start has to say comes after.
     units_read: Option<Duration>,
 }
@@ -163,6 +167,14 @@ impl Platform for LinuxHost {
 
     fn service_status(&mut self, name: &str) -> Result<ServiceStatus> {
         linux_service::status(name, self.now_ms())
+    }
+
+    fn listen(&mut self, wanted: &Listen) -> Result<Vec<u16>> {
+        Ok(self.listeners.listen(wanted))
+    }
+
+    fn connect(&mut self, wanted: &Connect) -> Result<Vec<Attempt>> {
+        Ok(probe::connect(wanted))
     }
 
     fn reboot(&mut self, reason: &str) -> Result<()> {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use k8swin_protocol::facts::{CommonFacts, Containerd, Docker, DockerNetwork, LinuxFacts};
 
-use super::{PlatformError, Result, files, linux_network, program};
+use super::{PlatformError, Result, files, linux_details, linux_network, program};
 
 /// The settings that matter to us.
 const SYSCTLS: [&str; 4] = [
@@ -45,6 +45,8 @@ const DISK: &str = "/var/lib";
 pub(super) fn gather(now_ms: i64) -> Result<LinuxFacts> {
     let release = read("/etc/os-release")?;
     let memory = read("/proc/meminfo")?;
+    let hostname = read("/proc/sys/kernel/hostname")?.trim().to_lowercase();
+    let kernel = read("/proc/sys/kernel/osrelease")?.trim().to_owned();
     let uid = effective_user(&read("/proc/self/status")?);
     let mut sysctls = BTreeMap::new();
     for key in SYSCTLS {
@@ -54,7 +56,7 @@ pub(super) fn gather(now_ms: i64) -> Result<LinuxFacts> {
     }
     Ok(LinuxFacts {
         common: CommonFacts {
-            hostname: read("/proc/sys/kernel/hostname")?.trim().to_lowercase(),
+            hostname: hostname.clone(),
             machine_id: read("/etc/machine-id")?.trim().to_owned(),
             boot_id: read("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
             clock_ms: now_ms,
@@ -68,10 +70,12 @@ pub(super) fn gather(now_ms: i64) -> Result<LinuxFacts> {
             owned: Vec::new(),
             cluster: None,
             services: Vec::new(),
+            details: linux_details::common(&hostname),
         },
         distribution: setting(&release, "ID"),
         distribution_version: setting(&release, "VERSION_ID"),
-        kernel: read("/proc/sys/kernel/osrelease")?.trim().to_owned(),
+        details: linux_details::linux(&kernel)?,
+        kernel,
         systemd: Path::new("/run/systemd/system").is_dir(),
         docker: docker()?,
         containerd: containerd()?,

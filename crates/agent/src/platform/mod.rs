@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use k8swin_protocol::facts::{Adapter, RouteEntry, ServiceStatus};
+use k8swin_protocol::probe::{Attempt, Connect, Listen};
 use k8swin_protocol::resource::{FeatureName, FirewallRule, PauseImage, TransparentNetwork};
 use k8swin_protocol::wire::Failure;
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
@@ -22,6 +23,8 @@ mod installed_rule;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
+mod linux_details;
+#[cfg(target_os = "linux")]
 mod linux_facts;
 #[cfg(target_os = "linux")]
 mod linux_files;
@@ -31,6 +34,7 @@ mod linux_kube;
 mod linux_network;
 #[cfg(target_os = "linux")]
 mod linux_service;
+mod own_name;
 #[cfg(target_os = "linux")]
 mod program;
 mod types;
@@ -249,6 +253,18 @@ pub trait Platform {
     /// # Errors
     /// When systemd or the Service Control Manager does not answer.
     fn service_status(&mut self, name: &str) -> Result<ServiceStatus>;
+
+    /// Listens on those of the ports that are free, in place of all earlier ones; which those are. It ends with the session.
+    ///
+    /// # Errors
+    /// When the host cannot listen at all.
+    fn listen(&mut self, wanted: &Listen) -> Result<Vec<u16>>;
+
+    /// Connects to ports of other hosts; what became of each.
+    ///
+    /// # Errors
+    /// When the host cannot connect at all.
+    fn connect(&mut self, wanted: &Connect) -> Result<Vec<Attempt>>;
 
     /// Restarts the host soon; the call returns before.
     ///

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use k8swin_protocol::HostPath;
+use k8swin_protocol::details::LinuxDetails;
 use k8swin_protocol::facts::{Containerd, LinuxFacts, ServiceState, ServiceStatus};
 
+use super::faulty;
 use super::machine::{Machine, Nic, StoredRoute, Unit, boot_order, net};
 use super::process::{Process, UnitFile};
 use crate::platform::{Activity, DockerNetworkState, PlatformError, Result, UnitState};
@@ -95,7 +97,7 @@ pub(super) fn facts(machine: &Machine) -> LinuxFacts {
     let mut common = machine.common_facts("root", &[(22, "sshd")]);
     common.routes.sort_by_key(|route| route.destination);
     let reported = |key: &&str| Some(((*key).to_owned(), machine.linux.sysctls.get(*key)?.clone()));
-    LinuxFacts {
+    let mut facts = LinuxFacts {
         common,
         distribution: "debian".into(),
         distribution_version: "12".into(),
@@ -115,7 +117,10 @@ pub(super) fn facts(machine: &Machine) -> LinuxFacts {
         programs: ["conntrack", "ebtables", "ethtool", "ip", "iptables", "mount", "nsenter", "socat"]
             .map(str::to_owned)
             .into(),
-    }
+        details: LinuxDetails::default(),
+    };
+    faulty::linux(machine, &mut facts);
+    facts
 }
 
 pub(super) fn load_module(machine: &mut Machine, name: &str) -> Result<()> {

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipnet::Ipv4Net;
+use k8swin_protocol::details::CommonDetails;
 use k8swin_protocol::facts::{
     Adapter, CommonFacts, Docker, DockerNetwork, LastExit, Listener, RouteEntry, ServiceState, ServiceStatus,
 };
@@ -149,6 +150,11 @@ impl Machine {
         self.spec.os
     }
 
+    /// Windows: whether the Hyper-V role is there.
+    pub(super) fn hyper_v(&self) -> bool {
+        self.spec.hyper_v || self.faults.hyper_v
+    }
+
     /// The router of the routable network: the first address of its /24, or the second where that is the host itself.
     pub(super) fn router(&self) -> Ipv4Addr {
         let [a, b, c, d] = self.spec.node_address.octets();
@@ -198,7 +204,7 @@ impl Machine {
             up: true,
             physical: nic.physical,
         };
-        self.present_nics().map(adapter).collect()
+        super::faulty::adapters(self, self.present_nics().map(adapter).collect())
     }
 
     pub(super) fn nic_mut(&mut self, name: &str) -> Option<&mut Nic> {
@@ -328,12 +334,15 @@ impl Machine {
     }
 
     pub(super) fn docker(&self, version: &str, cgroup_driver: &str) -> Option<Docker> {
-        let network =
-            |network: &DockerNetworkState| DockerNetwork { driver: network.driver.clone(), subnet: network.subnet };
+        let network = |network: &DockerNetworkState| {
+            let own = ["nat", "bridge"].contains(&network.driver.as_str());
+            let subnet = self.faults.docker_range.filter(|_| own).or(network.subnet);
+            DockerNetwork { driver: network.driver.clone(), subnet }
+        };
         (!self.faults.no_docker).then(|| Docker {
             version: self.faults.docker_version.clone().unwrap_or_else(|| version.to_owned()),
-            running: true,
-            cgroup_driver: cgroup_driver.to_owned(),
+            running: !self.faults.docker_stopped,
+            cgroup_driver: self.faults.cgroup_driver.clone().unwrap_or_else(|| cgroup_driver.to_owned()),
             networks: self.networks.iter().map(|(name, state)| (name.clone(), network(state))).collect(),
         })
     }
@@ -349,7 +358,7 @@ impl Machine {
         let taken = &self.faults.port_taken;
         let taken = taken.iter().map(|taken| Listener { port: taken.port, program: taken.program.clone() });
         let digest = |what: &str| Sha256::of(format!("{what} {}", self.spec.name).as_bytes()).to_string();
-        CommonFacts {
+        let mut facts = CommonFacts {
             hostname: self.spec.name.to_lowercase(),
             machine_id: digest("machine").chars().take(32).collect(),
             boot_id: digest(&format!("boot {}", self.boots)).chars().take(32).collect(),
@@ -364,7 +373,10 @@ impl Machine {
             owned: Vec::new(),
             cluster: None,
             services: Vec::new(),
-        }
+            details: CommonDetails::default(),
+        };
+        super::faulty::common(self, &mut facts);
+        facts
     }
 
     /// The number of the next start of a service.

@@ -2,13 +2,16 @@
 
 mod change;
 mod cluster;
+mod faulty;
 mod files;
 mod linux;
 mod machine;
+
 mod platform;
 mod process;
 mod snapshot;
 mod spec;
+mod virtual_network;
 mod windows;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +25,7 @@ pub use cluster::SimulatedCluster;
 use machine::Machine;
 use platform::SimulatedPlatform;
 pub use spec::{Faults, HostSpec, TakenPort};
+use virtual_network::Endpoint;
 
 use crate::platform::{KubeOperation, KubeOutcome, Result};
 use crate::{Host, PlatformError, network, serve};
@@ -125,6 +129,12 @@ impl SimulatedHost {
         })
     }
 
+    /// Whether its agent listens for other hosts' agents.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        self.cluster().network().listens(self.name())
+    }
+
     /// Its facts, as its agent gathers them. With an unreadable ledger they say nothing of what is owned.
     #[must_use]
     pub fn facts(&self) -> Facts {
@@ -223,6 +233,7 @@ impl SimulatedHost {
             let mut machine = lock(&self.shared.machine);
             let result = change(&mut machine);
             self.shared.cluster.report(&self.shared.name, machine.report());
+            self.shared.cluster.network().place(Endpoint::of(&machine));
             result
         };
         for callback in self.callbacks(&self.shared.on_change) {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8swin_protocol::facts::{Adapter, RouteEntry, ServiceStatus};
+use k8swin_protocol::probe::{Attempt, Connect, Listen};
 use k8swin_protocol::resource::{FeatureName, FirewallRule, PauseImage, TransparentNetwork};
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
@@ -23,6 +24,8 @@ pub(super) struct SimulatedPlatform {
     reboot: bool,
     /// Whether its process lives: one that was killed does nothing more.
     alive: Arc<AtomicBool>,
+    /// The session has listened for other hosts' agents.
+    listened: bool,
 }
 
 impl SimulatedPlatform {
@@ -32,7 +35,7 @@ impl SimulatedPlatform {
 
     /// The host as a process sees it that can be killed.
     pub(super) fn of_process(host: SimulatedHost, alive: Arc<AtomicBool>) -> Self {
-        Self { host, reboot: false, alive }
+        Self { host, reboot: false, listened: false, alive }
     }
 
     fn live(&self) -> Result<()> {
@@ -58,6 +61,9 @@ impl SimulatedPlatform {
 
 impl Drop for SimulatedPlatform {
     fn drop(&mut self) {
+        if self.listened {
+            self.host.cluster().network().silence(self.host.name());
+        }
         if self.reboot {
             self.host.reboot();
         }
@@ -218,6 +224,16 @@ impl Platform for SimulatedPlatform {
             Os::Linux => linux::service_status(machine, name),
             Os::Windows => windows::service_status(machine, name),
         }))
+    }
+
+    fn listen(&mut self, wanted: &Listen) -> Result<Vec<u16>> {
+        self.listened = true;
+        Ok(self.host.cluster().network().listen(self.host.name(), wanted))
+    }
+
+    fn connect(&mut self, wanted: &Connect) -> Result<Vec<Attempt>> {
+        let network = self.host.cluster().network();
+        Ok(wanted.targets.iter().map(|target| network.connect(self.host.name(), target)).collect())
     }
 
     fn reboot(&mut self, reason: &str) -> Result<()> {

@@ -1,8 +1,12 @@
 //! What a simulated host is, and what goes wrong on it.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use k8swin_protocol::Os;
+use k8swin_protocol::details::Trace;
+use k8swin_protocol::facts::RouteEntry;
 use k8swin_protocol::resource::AdapterSelector;
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +78,92 @@ pub struct Faults {
     pub ui_language: Option<String>,
     /// Ports that something else holds.
     pub port_taken: Vec<TakenPort>,
+    /// The account may not change the system.
+    pub unprivileged: bool,
+    /// The routable adapter has this address and not the one of the inventory.
+    pub address: Option<Ipv4Addr>,
+    /// The routable adapter has this address as well.
+    pub second_address: Option<Ipv4Addr>,
+    /// The routable adapter's network has this prefix length.
+    pub prefix: Option<u8>,
+    /// The routable adapter has this MAC address.
+    pub mac: Option<String>,
+    /// The machine id, or the SMBIOS UUID on Windows.
+    pub machine_id: Option<String>,
+    /// The host calls itself so.
+    pub hostname: Option<String>,
+    /// The host's own name does not resolve.
+    pub unresolved_name: bool,
+    /// No time service keeps the clock.
+    pub clock_unsynchronised: bool,
+    /// The memory in MiB.
+    pub memory_mb: Option<u64>,
+    /// The cluster that the host belongs to.
+    pub other_cluster: Option<String>,
+    /// What another installer left.
+    pub leftovers: Vec<Trace>,
+    /// Docker is installed and does not run.
+    pub docker_stopped: bool,
+    /// The range of Docker's own network.
+    pub docker_range: Option<Ipv4Net>,
+    /// Routes that somebody added.
+    pub routes: Vec<RouteEntry>,
+    /// Other hosts cannot connect to these ports.
+    pub blocked_ports: Vec<u16>,
+    /// No packet passes between this host and these.
+    pub blocked_hosts: Vec<String>,
+    /// Connections between this host and others take so many milliseconds longer.
+    pub network_delay_ms: u64,
+    /// Large packets between this host and others are lost.
+    pub large_packets_lost: bool,
+    /// The largest packet of the routable adapter.
+    pub mtu: Option<u32>,
+    /// Linux: the distribution.
+    pub distribution: Option<String>,
+    /// Linux: the kernel's version.
+    pub kernel: Option<String>,
+    /// Linux: systemd is not the init system.
+    pub no_systemd: bool,
+    /// Linux: control groups are of version 2.
+    pub cgroup_v2: bool,
+    /// Linux: Docker's driver of control groups.
+    pub cgroup_driver: Option<String>,
+    /// Linux: modules that the kernel does not have.
+    pub missing_modules: Vec<String>,
+    /// Linux: programs that are not installed.
+    pub missing_programs: Vec<String>,
+    /// Linux: kernel settings.
+    pub sysctls: BTreeMap<String, String>,
+    /// Linux: files in `/etc/cni/net.d`.
+    pub cni_configurations: Vec<String>,
+    /// Linux: firewalls that are active.
+    pub firewalls: Vec<String>,
+    /// Windows: the kind of installation, `Server` by default.
+    pub installation_type: Option<String>,
+    /// Windows: the revision of the build.
+    pub ubr: Option<u32>,
+    /// Windows: the version of Windows that the base image is for.
+    pub image_version: Option<String>,
+    /// Windows: services that do not run.
+    pub stopped_services: Vec<String>,
+    /// Windows: IPv6 is switched off.
+    pub ipv6_disabled: bool,
+    /// Windows: the feature Containers is not installed.
+    pub no_containers: bool,
+    /// Windows: Docker has no nat network.
+    pub no_nat: bool,
+    /// Windows: the second adapter is called so.
+    pub pod_adapter: Option<String>,
+    /// Windows: a group policy makes the host's own firewall rules not count.
+    pub firewall_policy: bool,
+    /// Windows: WinRM's limit for messages.
+    pub max_envelope_size_kb: Option<u32>,
+    /// Windows: WinRM's limit for shells.
+    pub max_shells_per_user: Option<u32>,
+    /// Windows: the role Routing is installed. (No fault: a host that has it needs no restart for it.)
+    pub routing_installed: bool,
+    /// Windows: the role Hyper-V is installed. (No fault either.)
+    pub hyper_v: bool,
 }
 
 /// A port that something else holds.

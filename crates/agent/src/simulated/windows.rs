@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use k8swin_protocol::HostPath;
+use k8swin_protocol::details::WindowsDetails;
 use k8swin_protocol::facts::{Docker, ServiceState, ServiceStatus, WindowsFacts};
 use k8swin_protocol::resource::{FeatureName, PauseImage, ServiceProgram, TransparentNetwork};
 
+use super::faulty;
 use super::machine::{Machine, Nic, Service, StoredRoute, boot_order, net};
 use super::process::Process;
 use crate::platform::{
@@ -109,7 +111,7 @@ pub(super) fn facts(machine: &Machine) -> WindowsFacts {
         pending.push("the feature Routing was installed".to_owned());
     }
     let forwarding = machine.adapters().into_iter().map(|adapter| adapter.name);
-    WindowsFacts {
+    let mut facts = WindowsFacts {
         common: machine.common_facts(
             r"WIN\Administrator",
             &[(135, "svchost.exe"), (445, "System"), (3389, "svchost.exe"), (5985, "System"), (5986, "System")],
@@ -122,11 +124,14 @@ pub(super) fn facts(machine: &Machine) -> WindowsFacts {
         pending_reboot: pending,
         docker: docker_facts(machine),
         features,
-        hyper_v: machine.spec.hyper_v,
+        hyper_v: machine.hyper_v(),
         rras_running: is_running(machine, REMOTE_ACCESS),
         forwarding: forwarding.filter(|adapter| forwards(machine, adapter)).collect(),
         max_envelope_size_kb: 500,
-    }
+        details: WindowsDetails::default(),
+    };
+    faulty::windows(machine, &mut facts);
+    facts
 }
 
 pub(super) fn feature(machine: &Machine, name: FeatureName) -> FeatureState {
@@ -159,7 +164,7 @@ fn docker_facts(machine: &Machine) -> Option<Docker> {
         }
     };
     let docker = machine.docker(&version, "")?;
-    Some(Docker { running: service.running, ..docker })
+    Some(Docker { running: service.running && docker.running, ..docker })
 }
 
 /// The program of a service that is one itself: what stands in quotes at the begin of its command line.
@@ -291,7 +296,7 @@ pub(super) fn set_addressing(machine: &mut Machine, adapter: &str, addressing: &
 }
 
 pub(super) fn create_switch(machine: &mut Machine, name: &str) -> Result<()> {
-    if !machine.spec.hyper_v {
+    if !machine.hyper_v() {
         let answer = "the Hyper-V role is not installed: there is no New-VMSwitch";
         return Err(PlatformError::new(format!("create the internal switch {name}"), answer)
             .with_hint("install the Hyper-V role, or let kube-proxy use Docker's nat adapter"));

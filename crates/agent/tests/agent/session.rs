@@ -39,7 +39,7 @@ fn an_unreadable_line_is_answered_and_the_session_goes_on() {
     let host = linux();
     let input = b"{\"id\":1,\"request\":{\"op\":\"canary\"}}\n\n{\"id\":2,\"request\":{\"op\":\"ping\"}}\n".as_slice();
     let mut output = Vec::new();
-    serve(host.platform(), input, &mut output).unwrap();
+    serve(host.platform(), Vec::new(), input, &mut output).unwrap();
     let output = String::from_utf8(output).unwrap();
     let lines: Vec<_> = output.lines().collect();
     assert_eq!(lines.len(), 4, "{output}");
@@ -47,6 +47,36 @@ fn an_unreadable_line_is_answered_and_the_session_goes_on() {
     assert!(lines[1].contains("\"id\":0") && lines[2].contains("\"id\":0"), "{output}");
     assert!(lines[3].contains("\"id\":2") && lines[3].contains("done"));
     assert!(output.is_ascii() && !output.contains("canary"));
+}
+
+#[test]
+fn the_answers_of_an_opening_come_with_the_greeting_in_one_piece() {
+    struct Pieces<'a>(&'a mut Vec<String>);
+    impl std::io::Write for Pieces<'_> {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.push(String::from_utf8(bytes.to_vec()).unwrap());
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let host = linux();
+    let asked = |id, request| k8swin_protocol::wire::ToAgent { id, request };
+    let opening = vec![asked(1, Request::Facts), asked(2, Request::Ping)];
+    let input = k8swin_protocol::wire::encode(&asked(3, Request::Ping));
+    let mut pieces = Vec::new();
+    serve(host.platform(), opening, input.as_bytes(), Pieces(&mut pieces)).unwrap();
+    let [first, second] = pieces.as_slice() else { panic!("{pieces:?}") };
+    let lines: Vec<_> = first.lines().collect();
+    assert!(lines.len() == 3 && lines[0].contains("hello"), "{first}");
+    assert!(lines[1].contains("\"id\":1") && lines[2].contains("\"id\":2"), "{first}");
+    assert!(second.contains("\"id\":3") && second.ends_with('\n'), "{second}");
+    // A request that ends the session ends it there, too.
+    pieces = Vec::new();
+    let opening = vec![asked(1, Request::Bye { clear_staging: false }), asked(2, Request::Ping)];
+    serve(host.platform(), opening, input.as_bytes(), Pieces(&mut pieces)).unwrap();
+    assert!(pieces.len() == 1 && !pieces[0].contains("\"id\":2"), "{pieces:?}");
 }
 
 #[test]
@@ -72,7 +102,7 @@ fn a_lost_connection_ends_the_session_and_frees_the_lock() {
         input.extend_from_slice(k8swin_protocol::wire::encode(&message).as_bytes());
     }
     // Greeting, the lock's answer, two events.
-    let error = serve(host.platform(), input.as_slice(), Cut(4)).unwrap_err();
+    let error = serve(host.platform(), Vec::new(), input.as_slice(), Cut(4)).unwrap_err();
     assert!(matches!(error, k8swin_agent::ServeError::Output(_)), "{error}");
     assert!(host.read_file(&path("/etc/1")).is_some());
     assert!(host.read_file(&path("/etc/3")).is_none(), "work stops when nobody listens");
@@ -86,7 +116,7 @@ fn reading_stops_at_a_line_that_is_too_long() {
     let host = linux();
     let endless = std::io::BufReader::new(std::io::repeat(b'x'));
     let mut output = Vec::new();
-    let error = serve(host.platform(), endless, &mut output).unwrap_err();
+    let error = serve(host.platform(), Vec::new(), endless, &mut output).unwrap_err();
     assert!(matches!(error, k8swin_agent::ServeError::Input(WireError::TooLong)));
     assert!(String::from_utf8(output).unwrap().contains("\"id\":0"));
 }
@@ -207,7 +237,7 @@ fn session_with_lock<T>(host: &SimulatedHost, inside: impl FnOnce(&mut Held<'_>)
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let input = std::io::BufReader::new(Lines { receiver, rest: Vec::new() });
-            serve(host.platform(), input, Answers(answers)).unwrap();
+            serve(host.platform(), Vec::new(), input, Answers(answers)).unwrap();
         });
         let mut held = Held { host, sender, answered };
         held.answered.recv().unwrap();

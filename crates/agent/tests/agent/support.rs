@@ -70,7 +70,7 @@ pub(crate) fn talk(host: &SimulatedHost, requests: impl IntoIterator<Item = Requ
         input.extend_from_slice(wire::encode(&ToAgent { id, request }).as_bytes());
     }
     let mut output = Vec::new();
-    serve(host.platform(), input.as_slice(), &mut output).unwrap();
+    serve(host.platform(), Vec::new(), input.as_slice(), &mut output).unwrap();
     let mut lines = output.as_slice();
     let mut answers = Vec::new();
     while let Some(line) = wire::read_line(&mut lines).unwrap() {

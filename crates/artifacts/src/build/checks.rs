@@ -78,14 +78,16 @@ pub(crate) fn disk(cache: &Utf8Path, warm: bool) -> Check {
     }
 }
 
+/// Free bytes of the file system that a folder is on.
 #[cfg(unix)]
-fn free(folder: &Utf8Path) -> std::io::Result<u64> {
+pub(crate) fn free(folder: &Utf8Path) -> std::io::Result<u64> {
     let disk = rustix::fs::statvfs(folder.as_std_path())?;
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
+/// Free bytes of the file system that a folder is on: not known here.
 #[cfg(not(unix))]
-fn free(_folder: &Utf8Path) -> std::io::Result<u64> {
+pub(crate) fn free(_folder: &Utf8Path) -> std::io::Result<u64> {
     Err(std::io::ErrorKind::Unsupported.into())
 }
 

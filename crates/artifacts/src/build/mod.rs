@@ -26,10 +26,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 use k8swin_inventory::cluster::KubernetesVersion;
 use k8swin_protocol::Os;
 
+pub(crate) use checks::free;
 pub use error::BuildError;
 pub(crate) use results::latest;
 pub use run::build;
 pub use source::Source;
+pub(crate) use toolchain::check as go;
 
 use crate::{Artifact, Progress};
 

@@ -102,6 +102,11 @@ impl Toolchain {
     }
 }
 
+/// Whether a Go of this machine fits, as far as that can be told without the source.
+pub(crate) async fn check(kubernetes: KubernetesMinor, asked: Option<&Utf8Path>) -> Check {
+    choose(kubernetes, &find(asked).await, false, |_| true).0
+}
+
 /// Takes the first Go whose programs work, else the first of which nothing is known, else one that is refused if
 /// `allowed`. `has` tells whether the source has a file.
 pub(crate) fn choose(

@@ -1,6 +1,6 @@
 //! Reads certificates back: whether one is still what the cluster needs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use jiff::{SignedDuration, Timestamp};
@@ -24,6 +24,21 @@ pub(super) fn text(bytes: &SecretBytes) -> Result<&str, String> {
 pub(super) fn pem(bytes: &SecretBytes) -> Result<Pem, String> {
     let (_, pem) = parse_x509_pem(bytes.expose()).map_err(|error| error.to_string())?;
     if pem.label == "CERTIFICATE" { Ok(pem) } else { Err(format!("it is a `{}`", pem.label)) }
+}
+
+/// The end of each certificate among a cluster's files, by the file's name; what is no certificate has none.
+#[must_use]
+pub fn certificate_ends(files: &BTreeMap<String, SecretBytes>) -> BTreeMap<String, Timestamp> {
+    let end = |bytes: &SecretBytes| {
+        let pem = pem(bytes).ok()?;
+        let certificate = pem.parse_x509().ok()?;
+        Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
+    };
+    files
+        .iter()
+        .filter(|(name, _)| name.ends_with(".crt"))
+        .filter_map(|(name, bytes)| Some((name.clone(), end(bytes)?)))
+        .collect()
 }
 
 /// The private key of a PEM file.

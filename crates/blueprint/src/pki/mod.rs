@@ -12,6 +12,7 @@ use k8swin_inventory::Cluster;
 use k8swin_protocol::SecretBytes;
 use openssl::pkey::{PKey, Private};
 
+pub use inspect::certificate_ends;
 use issue::{Issued, Signer};
 use specification::{Authority, specifications};
 

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use k8swin_blueprint::{Blueprint, Pki, Program, Release, blueprint, programs_for};
 use k8swin_inventory::cluster::{AdapterSelector, KubernetesMinor, KubernetesVersion, System};
 use k8swin_inventory::{Cluster, Host};
+use k8swin_protocol::details::{CommonDetails, LinuxDetails, WindowsDetails};
 use k8swin_protocol::facts::{Adapter, CommonFacts, Docker, LinuxFacts, WindowsFacts};
 use k8swin_protocol::resource::{Blob, File, LinuxResource, WindowsResource};
 use k8swin_protocol::{Facts, HostResources, Os, Sha256};
@@ -94,6 +95,7 @@ fn facts_of(host: &Host) -> Facts {
             swap_bytes: 0,
             sysctls: BTreeMap::new(),
             programs: Vec::new(),
+            details: LinuxDetails::default(),
         }),
         System::Windows(windows) => {
             let (name, mac, addresses) = match &windows.pod_adapter {
@@ -123,6 +125,7 @@ pub(crate) fn windows_facts(common: CommonFacts, docker: Option<Docker>) -> Wind
         rras_running: false,
         forwarding: Vec::new(),
         max_envelope_size_kb: 500,
+        details: WindowsDetails::default(),
     }
 }
 
@@ -147,6 +150,7 @@ fn common(host: &Host, adapters: Vec<Adapter>) -> CommonFacts {
         owned: Vec::new(),
         cluster: None,
         services: Vec::new(),
+        details: CommonDetails::default(),
     }
 }
 

@@ -101,6 +101,7 @@ fn hosts(new: &mut NewInventory, prompt: &str, read: fn(&str) -> Result<NewHost,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Causes;
 
     fn new(hosts: Vec<NewHost>) -> NewInventory {
         NewInventory {
@@ -136,7 +137,7 @@ mod tests {
         assert!(complete(new(vec![windows()]), "inventory.toml".into()).is_err());
         let twice = vec![linux_host("lin01=10.5.6.215").unwrap(), linux_host("lin01=10.5.6.217").unwrap()];
         let failure = complete(new(twice), "inventory.toml".into()).unwrap_err();
-        assert!(!failure.inventory.is_empty());
+        assert!(matches!(failure.causes, Causes::Inventory(_)));
     }
 
     #[test]

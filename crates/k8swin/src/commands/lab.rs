@@ -1,6 +1,7 @@
 //! `rehearse` and `lab`: the inventory's simulated twin, for one run or for as long as it is wanted.
 
 use camino::Utf8Path;
+use k8swin_inventory::Ignored;
 use k8swin_lab::{Lab, LabOptions};
 use k8swin_orchestrator::{self as orchestrator, RunError};
 
@@ -45,7 +46,12 @@ pub(crate) async fn rehearse(context: &Context, arguments: arguments::Rehearse) 
     Ok(report)
 }
 
-async fn run_up(context: &Context, path: &Utf8Path, folder: &Utf8Path, ignore: Vec<String>) -> Result<Report, Failure> {
+async fn run_up(
+    context: &Context,
+    path: &Utf8Path,
+    folder: &Utf8Path,
+    ignore: Vec<Ignored>,
+) -> Result<Report, Failure> {
     let text = std::fs::read_to_string(path).map_err(Failure::io("read", path))?;
     let cluster = k8swin_inventory::parse(&text, path)?;
     let twin = Inventory { path: path.to_owned(), text, cluster };

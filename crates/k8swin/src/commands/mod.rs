@@ -5,10 +5,13 @@ mod init;
 mod kubeconfig;
 mod lab;
 mod manual;
+mod preflight;
 
 use std::io;
 
+use k8swin_inventory::Ignored;
 use k8swin_orchestrator as orchestrator;
+use k8swin_orchestrator::report::THIS_MACHINE;
 
 use crate::arguments::{self, Command};
 use crate::context::{Context, Inventory, RunSettings};
@@ -20,7 +23,7 @@ use crate::report::Report;
 pub(crate) async fn run(context: &Context, command: Command) -> Result<Report, Failure> {
     match command {
         Command::Init(arguments) => init::run(context, arguments),
-        Command::Preflight(arguments) => preflight(context, arguments).await,
+        Command::Preflight(arguments) => preflight::run(context, arguments).await,
         Command::Plan(arguments) => plan(context, arguments).await,
         Command::Up(arguments) => up(context, arguments).await,
         Command::Status(arguments) => status(context, arguments).await,
@@ -35,13 +38,6 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Report, F
     }
 }
 
-async fn preflight(context: &Context, arguments: arguments::Preflight) -> Result<Report, Failure> {
-    let inventory = context.inventory(&arguments.inventory.path)?;
-    let settings = RunSettings { ignore: arguments.ignore.checks, ..RunSettings::default() };
-    let work = async |options: &_| orchestrator::preflight(&inventory.cluster, options).await;
-    Ok(Report::Preflight(context.run(&inventory, settings, work).await??))
-}
-
 async fn plan(context: &Context, arguments: arguments::Plan) -> Result<Report, Failure> {
     let inventory = context.inventory(&arguments.inventory.path)?;
     let work = async |options: &_| orchestrator::plan(&inventory.cluster, options).await;
@@ -51,6 +47,7 @@ async fn plan(context: &Context, arguments: arguments::Plan) -> Result<Report, F
 
 async fn up(context: &Context, arguments: arguments::Up) -> Result<Report, Failure> {
     let inventory = context.inventory(&arguments.inventory.path)?;
+    known_hosts(&inventory, &arguments.ignore.checks)?;
     let settings = RunSettings {
         ignore: arguments.ignore.checks,
         break_lock: arguments.lock.break_lock,
@@ -59,6 +56,21 @@ async fn up(context: &Context, arguments: arguments::Up) -> Result<Report, Failu
     };
     let work = async |options: &_| orchestrator::up(&inventory.cluster, options).await;
     Ok(Report::Run(context.run(&inventory, settings, work).await??))
+}
+
+/// Whether `--ignore HOST:CHECK` names hosts of the inventory: a slip would ignore nothing, and nobody would notice.
+fn known_hosts(inventory: &Inventory, ignored: &[Ignored]) -> Result<(), Failure> {
+    let unknown = ignored.iter().filter_map(|ignored| ignored.host.as_deref()).find(|host| {
+        *host != THIS_MACHINE && *host != inventory.cluster.name && inventory.cluster.host(host).is_none()
+    });
+    match unknown {
+        None => Ok(()),
+        Some(host) => {
+            let names: Vec<_> = inventory.cluster.hosts.iter().map(|host| host.name.as_str()).collect();
+            Err(Failure::usage(format!("--ignore names the host `{host}`, which is not in the inventory"))
+                .hint(format!("its hosts are {}", names.join(", "))))
+        }
+    }
 }
 
 async fn status(context: &Context, arguments: arguments::Inventory) -> Result<Report, Failure> {

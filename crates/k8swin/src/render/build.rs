@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use camino::Utf8Path;
 use indicatif::{ProgressBar, ProgressDrawTarget};
-use k8swin_artifacts::build::{BuildProgress, Built, Verdict};
+use k8swin_artifacts::build::{BuildProgress, Built, Check, Verdict};
+use k8swin_orchestrator::report::{Severity, THIS_MACHINE};
 use k8swin_protocol::Os;
 use serde::Serialize;
 
@@ -14,7 +15,7 @@ use crate::context::Context;
 use crate::logging;
 use crate::render::json::milliseconds;
 use crate::render::message;
-use crate::render::style::{Palette, count, duration, size};
+use crate::render::style::{Palette, count, duration, indented, size};
 
 /// Without a terminal, every so many packages are told.
 const PACKAGES: usize = 250;
@@ -125,6 +126,55 @@ pub(crate) fn table(built: &Built, palette: Palette) -> String {
          source = \"local\", into linux/ and sha256sums of the folder"
     );
     text
+}
+
+/// What a build needs of this machine, for people: like findings, with the errors first.
+pub(crate) fn checks(checks: &[Check], verbose: bool, palette: Palette) -> String {
+    let mut checks: Vec<_> = checks.iter().collect();
+    checks.sort_by_key(|check| match check.verdict {
+        Verdict::Error => 0,
+        Verdict::Warning => 1,
+        Verdict::Fine => 2,
+    });
+    let mut text = format!("{}\n", palette.bold(THIS_MACHINE));
+    for check in checks {
+        let label = match check.verdict {
+            Verdict::Fine if !verbose => continue,
+            Verdict::Fine => palette.green("ok     "),
+            Verdict::Warning => palette.yellow("warning"),
+            Verdict::Error => palette.red("error  "),
+        };
+        // Writing into a String cannot fail.
+        let _ = writeln!(text, "  {label}  {}: {}", check.name, indented(&check.detail, 11));
+        if let Some(remedy) = &check.remedy {
+            let _ = writeln!(text, "           {} {}", palette.cyan("remedy:"), indented(remedy, 19));
+        }
+    }
+    text
+}
+
+/// The same for programs, in the shape of findings.
+#[derive(Serialize)]
+pub(crate) struct CheckDocument<'a> {
+    host: &'static str,
+    check: &'a str,
+    severity: Severity,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<&'a str>,
+}
+
+impl<'a> CheckDocument<'a> {
+    /// The document of one check.
+    pub(crate) fn new(check: &'a Check) -> Self {
+        let severity = match check.verdict {
+            Verdict::Fine => Severity::Ok,
+            Verdict::Warning => Severity::Warning,
+            Verdict::Error => Severity::Error,
+        };
+        let (detail, remedy) = (check.detail.as_str(), check.remedy.as_deref());
+        Self { host: THIS_MACHINE, check: check.name, severity, detail, remedy }
+    }
 }
 
 /// What was built, for programs.

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use camino::Utf8Path;
-use k8swin_orchestrator::report::{Finding, HostStatus, HostSummary, NodeStatus, PlanReport, Severity, Summary};
+use k8swin_orchestrator::report::{
+    Entry, Finding, HostStatus, HostSummary, NodeStatus, PlanReport, Preflight, Severity, Summary, catalogue,
+};
 use k8swin_protocol::facts::ServiceStatus;
 use k8swin_protocol::resource::{Effect, Phase};
 use k8swin_protocol::wire;
 use serde::Serialize;
 
 use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::render::build;
+use crate::failure::{Causes, Failure};
+use crate::render::build::{self, CheckDocument};
 use crate::report::Report;
 
 /// The document of `up`, `plan`, `rehearse` and `reset`, and of each command that failed as a whole.
@@ -25,9 +27,17 @@ struct Run<'a> {
     hosts: BTreeMap<&'a str, Host<'a>>,
     duration_ms: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    findings: Vec<&'a Finding>,
+    findings: Vec<Found<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Error<'a>>,
+}
+
+/// A finding of the cluster's hosts, or of this machine by a build.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Found<'a> {
+    Finding(&'a Finding),
+    OfBuild(CheckDocument<'a>),
 }
 
 #[derive(Serialize)]
@@ -81,6 +91,14 @@ struct Findings<'a> {
     error: Option<Error<'a>>,
 }
 
+/// The document of `preflight --list`.
+#[derive(Serialize)]
+struct Catalogue<'a> {
+    command: &'a str,
+    result: &'static str,
+    checks: Vec<&'static Entry>,
+}
+
 /// The document of `status`.
 #[derive(Serialize)]
 struct Statuses<'a> {
@@ -122,9 +140,10 @@ pub(crate) fn report(command: &str, report: &Report) -> String {
     match report {
         Report::Run(summary) => document(run(command, result, summary)),
         Report::Plan { plan: report, explain } => document(plan(command, result, report, *explain)),
-        Report::Preflight(findings) | Report::Verify(findings) => {
+        Report::Preflight(Preflight { findings, .. }) | Report::Verify(findings) => {
             document(Findings { command, result, findings, error: None })
         }
+        Report::Catalogue => document(Catalogue { command, result, checks: catalogue::entries().collect() }),
         Report::Status(hosts) => {
             let hosts = hosts.iter().map(|host| (host.host.as_str(), status(host))).collect();
             document(Statuses { command, result, hosts })
@@ -140,8 +159,14 @@ pub(crate) fn report(command: &str, report: &Report) -> String {
 
 /// The document for a command that failed as a whole.
 pub(crate) fn failure(command: &str, failure: &Failure) -> String {
-    let inventory: Vec<_> = failure
-        .inventory
+    let (mut findings, mut build, mut inventory) = ([].as_slice(), [].as_slice(), [].as_slice());
+    match &failure.causes {
+        Causes::None => {}
+        Causes::Findings(found) => findings = found,
+        Causes::Build(checks) => build = checks,
+        Causes::Inventory(errors) => inventory = errors,
+    }
+    let inventory: Vec<_> = inventory
         .iter()
         .map(|error| InventoryError {
             line: error.line,
@@ -159,9 +184,11 @@ pub(crate) fn failure(command: &str, failure: &Failure) -> String {
     let error = Some(Error { message, hint: failure.hint.as_deref(), inventory });
     // Scripts that read findings find the list also when there is nothing in it.
     if matches!(command, "preflight" | "verify") {
-        return document(Findings { command, result: "failed", findings: &failure.findings, error });
+        return document(Findings { command, result: "failed", findings, error });
     }
-    document(Run { command, result: "failed", error, findings: failure.findings.iter().collect(), ..Run::default() })
+    let of_build = build.iter().map(|check| Found::OfBuild(CheckDocument::new(check)));
+    let findings = findings.iter().map(Found::Finding).chain(of_build).collect();
+    document(Run { command, result: "failed", error, findings, ..Run::default() })
 }
 
 /// The document of a lab that is ready.
@@ -190,7 +217,12 @@ fn run<'a>(command: &'a str, result: &'static str, summary: &'a Summary) -> Run<
         failed: sum(|host| host.failed),
         hosts: hosts.collect(),
         duration_ms: milliseconds(summary.duration),
-        findings: summary.verification.iter().filter(|finding| finding.severity != Severity::Ok).collect(),
+        findings: summary
+            .verification
+            .iter()
+            .filter(|finding| finding.severity != Severity::Ok)
+            .map(Found::Finding)
+            .collect(),
         error: summary.interrupted.then(|| Error {
             message: interrupted.to_owned(),
             hint: None,
@@ -284,7 +316,7 @@ mod tests {
 
     #[test]
     fn findings() {
-        insta::assert_snapshot!(report("preflight", &Report::Preflight(samples::findings())));
+        insta::assert_snapshot!(report("preflight", &Report::Preflight(samples::preflight())));
     }
 
     #[test]

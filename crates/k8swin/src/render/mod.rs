@@ -1,7 +1,10 @@
 //! Rendering at the edge: reports and failures on standard output, messages and progress on standard error.
 
 pub(crate) mod build;
+pub(crate) mod drawing;
+pub(crate) mod findings;
 mod json;
+mod page;
 pub(crate) mod plain;
 pub(crate) mod progress;
 #[cfg(test)]
@@ -14,8 +17,9 @@ use std::io::{self, Write as _};
 use camino::Utf8Path;
 
 use crate::context::Context;
-use crate::failure::Failure;
+use crate::failure::{Causes, Failure};
 use crate::report::Report;
+pub(crate) use page::page;
 
 /// Prints what a command came to: data on standard output, what is wrong on standard error.
 pub(crate) fn result(context: &Context, command: &str, result: &Result<Report, Failure>) -> io::Result<()> {
@@ -40,10 +44,15 @@ pub(crate) fn result(context: &Context, command: &str, result: &Result<Report, F
             Ok(())
         }
         Ok(report) => print(table::report(report, context.global.verbose > 0, context.stdout).as_bytes()),
-        Err(failure) if !failure.findings.is_empty() => {
-            print(table::findings(&failure.findings, context.global.verbose > 0, context.stdout).as_bytes())
-        }
-        Err(_) => Ok(()),
+        Err(failure) => match &failure.causes {
+            Causes::Build(checks) => {
+                print(build::checks(checks, context.global.verbose > 0, context.stdout).as_bytes())
+            }
+            Causes::Findings(found) => {
+                print(findings::of_preflight(found, context.global.verbose > 0, context.stdout).as_bytes())
+            }
+            Causes::Inventory(_) | Causes::None => Ok(()),
+        },
     }
 }
 

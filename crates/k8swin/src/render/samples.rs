@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use k8swin_inventory::Check;
 use k8swin_inventory::cluster::Os;
 use k8swin_orchestrator::event::{Difference, Event, Stage};
 use k8swin_orchestrator::report::{
-    Finding, HostPlan, HostStatus, HostSummary, NodeStatus, PlanReport, Severity, Summary,
+    Finding, HostNetwork, HostPlan, HostStatus, HostSummary, Link, NodeStatus, PlanReport, Preflight, Purpose,
+    Severity, Summary, catalogue,
 };
-use k8swin_protocol::facts::{LastExit, ServiceState, ServiceStatus};
+use k8swin_protocol::facts::{Adapter, LastExit, RouteEntry, ServiceState, ServiceStatus};
+use k8swin_protocol::probe::Outcome;
 use k8swin_protocol::resource::{Effect, Phase, ResourceId};
 use k8swin_protocol::wire::Failure;
 
@@ -42,7 +45,7 @@ fn host(changed: usize, unchanged: usize) -> HostSummary {
 pub(crate) fn good_run() -> Summary {
     Summary {
         hosts: [("lin01".into(), host(31, 0)), ("win01".into(), host(24, 2))].into(),
-        verification: vec![finding("lin01", "node-ready", Severity::Ok, "the node is Ready", None)],
+        verification: vec![finding("lin01", Check::Node, Severity::Ok, "the node is Ready", None)],
         nodes: vec![node("lin01", Os::Linux, 215), node("win01", Os::Windows, 216)],
         duration: Duration::from_millis(83_250),
         interrupted: false,
@@ -58,17 +61,80 @@ pub(crate) fn bad_run() -> Summary {
     summary
 }
 
-fn finding(host: &str, check: &'static str, severity: Severity, detail: &str, remedy: Option<&str>) -> Finding {
-    Finding { host: host.into(), check, severity, detail: detail.into(), remedy: remedy.map(Into::into) }
+fn finding(host: &str, check: Check, severity: Severity, detail: &str, remedy: Option<&str>) -> Finding {
+    let entry = catalogue::entry(check);
+    let told = |text| (severity > Severity::Ok).then_some(text);
+    Finding {
+        host: host.into(),
+        check,
+        severity,
+        detail: detail.into(),
+        expected: told(entry.expected),
+        why: told(entry.why),
+        remedy: remedy.map(Into::into),
+        commands: Vec::new(),
+        ignored: false,
+    }
 }
 
 pub(crate) fn findings() -> Vec<Finding> {
     vec![
-        finding("lin01", "swap", Severity::Warning, "1.0 GB of swap is active", Some("swapoff -a")),
-        finding("win01", "disk-space", Severity::Error, "1.2 GB free, 10 GB needed", Some("free some space on C:")),
-        finding("win01", "windows-build", Severity::Ok, "14393 is Windows Server 2016", None),
-        finding("lin02", "clock", Severity::Ok, "0.2 s behind", None),
+        Finding {
+            commands: vec!["swapoff -a".into()],
+            ..finding("lin01", Check::Swap, Severity::Warning, "1.0 GB of swap is active", Some("switch it off"))
+        },
+        finding("win01", Check::DiskSpace, Severity::Error, "1.2 GB free, 10 GB needed", Some("free some space on C:")),
+        Finding {
+            ignored: true,
+            ..finding("win01", Check::Memory, Severity::Warning, "0.5 GiB of memory", Some("give the host more"))
+        },
+        finding("win01", Check::WindowsBuild, Severity::Ok, "14393 is Windows Server 2016", None),
+        finding("lin02", Check::Clock, Severity::Ok, "0.2 s behind", None),
     ]
+}
+
+/// Two hosts, of which one is not reached by the other on one port.
+pub(crate) fn preflight() -> Preflight {
+    let adapter = |name: &str, address: &str, physical| Adapter {
+        name: name.into(),
+        mac: "00-15-5d-00-00-01".into(),
+        addresses: vec![address.parse().unwrap()],
+        up: true,
+        physical,
+    };
+    let host = |name: &str, os, number: u8| HostNetwork {
+        name: name.into(),
+        os,
+        control_plane: os == Os::Linux,
+        node_address: [10, 5, 6, number].into(),
+        pod_cidr: format!("192.168.{number}.0/24").parse().unwrap(),
+        adapters: vec![
+            adapter("Ethernet", &format!("10.5.6.{number}/24"), true),
+            adapter("vEthernet (<nat> & more)", "172.25.0.1/20", false),
+        ],
+        routes: vec![RouteEntry {
+            destination: "0.0.0.0/0".parse().unwrap(),
+            via: Some([10, 5, 6, 1].into()),
+            adapter: "Ethernet".into(),
+        }],
+    };
+    let link = |from: &str, to: &str, purpose, outcome| Link {
+        from: from.into(),
+        to: to.into(),
+        port: 10250,
+        purpose,
+        outcome,
+    };
+    Preflight {
+        cluster: "demo".into(),
+        findings: findings(),
+        hosts: vec![host("lin01", Os::Linux, 215), host("win01", Os::Windows, 216)],
+        links: vec![
+            link("lin01", "win01", Purpose::Kubelet, Outcome::Silent),
+            link("win01", "lin01", Purpose::Pods, Outcome::Answered { microseconds: 410 }),
+        ],
+        duration: Duration::from_millis(1_930),
+    }
 }
 
 fn difference(phase: Phase, resource: &str, difference: &str, effect: Effect) -> Difference {

@@ -52,6 +52,11 @@ pub(crate) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
+/// The lines after the first are moved to the right.
+pub(crate) fn indented(text: &str, by: usize) -> String {
+    text.trim_end().replace('\n', &format!("\n{:by$}", ""))
+}
+
 /// A duration as people say it.
 pub(crate) fn duration(duration: std::time::Duration) -> String {
     match duration.as_secs() {

@@ -1,15 +1,14 @@
 //! Results as tables, for people.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use k8swin_orchestrator::report::{Finding, HostPlan, HostStatus, NodeStatus, PlanReport, Severity, Summary};
+use k8swin_orchestrator::report::{HostPlan, HostStatus, NodeStatus, PlanReport, Severity, Summary};
 use k8swin_protocol::facts::{ServiceState, ServiceStatus};
 use k8swin_protocol::resource::{Effect, Phase};
 use k8swin_protocol::wire::Failure;
 
-use crate::render::build;
-use crate::render::style::{Palette, count, duration};
+use crate::render::style::{Palette, duration, indented};
+use crate::render::{build, findings};
 use crate::report::Report;
 
 /// The text for a report.
@@ -17,57 +16,14 @@ pub(crate) fn report(report: &Report, verbose: bool, palette: Palette) -> String
     match report {
         Report::Run(summary) => run(summary, verbose, palette),
         Report::Plan { plan: report, explain } => plan(report, *explain, palette),
-        Report::Preflight(list) | Report::Verify(list) => findings(list, verbose, palette),
+        Report::Preflight(preflight) => findings::of_preflight(&preflight.findings, verbose, palette),
+        Report::Verify(list) => findings::by_host(list, verbose, palette),
+        Report::Catalogue => findings::catalogue(palette),
         Report::Status(hosts) => status(hosts, palette),
         Report::Built(built) => build::table(built, palette),
         // They have no table: `render::result` prints them as they are.
         Report::Kubeconfig(_) | Report::Written { .. } | Report::Text(_) | Report::Ended => String::new(),
     }
-}
-
-/// Findings by host: the worst host and its worst finding first. What is as it should be is counted, or listed if
-/// `verbose`.
-pub(crate) fn findings(findings: &[Finding], verbose: bool, palette: Palette) -> String {
-    let mut hosts: BTreeMap<&str, Vec<&Finding>> = BTreeMap::new();
-    for finding in findings {
-        hosts.entry(&finding.host).or_default().push(finding);
-    }
-    let mut hosts: Vec<_> = hosts.into_iter().collect();
-    let worst = |findings: &[&Finding]| findings.iter().map(|finding| finding.severity).max();
-    hosts.sort_by_key(|(_, findings)| std::cmp::Reverse(worst(findings)));
-    let mut text = String::new();
-    for (host, mut findings) in hosts {
-        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-        let _ = writeln!(text, "{}", palette.bold(host));
-        let mut fine = 0;
-        for finding in findings {
-            if finding.severity == Severity::Ok && !verbose {
-                fine += 1;
-                continue;
-            }
-            let label = match finding.severity {
-                Severity::Ok => palette.green("ok     "),
-                Severity::Warning => palette.yellow("warning"),
-                Severity::Error => palette.red("error  "),
-            };
-            let _ = writeln!(text, "  {label}  {}: {}", finding.check, indented(&finding.detail, 11));
-            if let Some(remedy) = &finding.remedy {
-                let _ = writeln!(text, "           {} {}", palette.cyan("remedy:"), indented(remedy, 19));
-            }
-        }
-        if fine > 0 {
-            let _ = writeln!(text, "  {}  {}", palette.green("ok     "), count(fine, "check"));
-        }
-    }
-    let of = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
-    let _ = writeln!(
-        text,
-        "\n{}, {}, {} ok",
-        count(of(Severity::Error), "error"),
-        count(of(Severity::Warning), "warning"),
-        of(Severity::Ok)
-    );
-    text
 }
 
 fn run(summary: &Summary, verbose: bool, palette: Palette) -> String {
@@ -96,7 +52,7 @@ fn run(summary: &Summary, verbose: bool, palette: Palette) -> String {
     write_failures(&mut text, failures, palette);
     if verbose || summary.verification.iter().any(|finding| finding.severity != Severity::Ok) {
         text.push('\n');
-        text.push_str(&findings(&summary.verification, verbose, palette));
+        text.push_str(&findings::by_host(&summary.verification, verbose, palette));
     }
     let sum = |number: fn(&_) -> usize| summary.hosts.values().map(number).sum::<usize>();
     let _ = writeln!(
@@ -252,11 +208,6 @@ fn write_failures<'a>(text: &mut String, failures: impl Iterator<Item = (&'a str
     }
 }
 
-/// The lines after the first are moved to the right.
-fn indented(text: &str, by: usize) -> String {
-    text.trim_end().replace('\n', &format!("\n{:by$}", ""))
-}
-
 /// A cell: what it shows, and how wide that is without colours.
 struct Cell {
     text: String,
@@ -353,7 +304,7 @@ mod tests {
 
     #[test]
     fn findings_with_the_worst_host_first() {
-        insta::assert_snapshot!(report(&Report::Preflight(samples::findings()), false, PLAIN()));
+        insta::assert_snapshot!(report(&Report::Preflight(samples::preflight()), false, PLAIN()));
     }
 
     #[test]

@@ -1,53 +1,57 @@
 //! Checks between hosts: what no single host can tell.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
-use k8swin_inventory::Cluster;
-use k8swin_protocol::Facts;
+use k8swin_inventory::{Check, Cluster};
+use k8swin_protocol::Os;
 
+use super::catalogue::{Fix, NEW_IDENTITY, ONE_MTU, ONE_SUBNET, OWN_ADDRESS, OWN_HOST_NAME, OWN_MAC, SYSPREP};
 use super::{Report, Seen};
 
 pub(super) fn check(cluster: &Cluster, seen: &BTreeMap<String, Seen<'_>>, report: &mut Report<'_>) {
     // By value, the hosts that have it. One host may have a MAC address twice: adapters that are bonded share one.
-    let mut machines: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    let mut macs: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut machines: Owners<'_> = BTreeMap::new();
+    let mut macs: Owners<'_> = BTreeMap::new();
+    let mut names: Owners<'_> = BTreeMap::new();
+    let mut addresses: Owners<'_> = BTreeMap::new();
     for (name, seen) in seen {
         let common = seen.facts.common();
-        machines.entry(&common.machine_id).or_default().insert(name);
+        let details = &common.details;
+        for identity in [&common.machine_id, &details.hardware_id] {
+            machines.entry(identity.clone()).or_default().insert(name);
+        }
+        names.entry(common.hostname.clone()).or_default().insert(name);
         for adapter in common.adapters.iter().filter(|adapter| adapter.physical) {
-            macs.entry(&adapter.mac).or_default().insert(name);
+            macs.entry(adapter.mac.clone()).or_default().insert(name);
+            // Addresses that hosts give themselves are for their own link.
+            for address in adapter.addresses.iter().map(|net| net.addr()).filter(|address| !address.is_link_local()) {
+                addresses.entry(address.to_string()).or_default().insert(name);
+            }
         }
     }
-    unique(
-        "machine-identity",
-        "machine id",
-        &machines,
-        "clones of one machine: give each an identity of its own (`systemd-machine-id-setup` after emptying \
-         /etc/machine-id; sysprep on Windows)",
-        report,
-    );
-    unique(
-        "mac-addresses",
-        "MAC address",
-        &macs,
-        "give each virtual machine adapters with MAC addresses of their own",
-        report,
-    );
+    let clones_are_windows = shared(&machines)
+        .flat_map(|(_, hosts)| hosts)
+        .all(|name| cluster.host(name).map(|host| host.os()) == Some(Os::Windows));
+    let new_identity = if clones_are_windows { SYSPREP } else { NEW_IDENTITY };
+    unique(Check::MachineIdentity, "machine id", &machines, new_identity.into(), report);
+    let a_clone = shared(&macs).flat_map(|(_, hosts)| hosts).last().copied().unwrap_or_default();
+    unique(Check::MacAddresses, "MAC address", &macs, OWN_MAC.with(&[("host", a_clone)]), report);
+    unique(Check::Addresses, "address", &addresses, OWN_ADDRESS.into(), report);
+    unique(Check::HostNames, "name", &names, OWN_HOST_NAME.into(), report);
     next_hops(cluster, seen, report);
-    docker_ranges(cluster, seen, report);
+    packet_sizes(seen, report);
 }
 
-fn unique(
-    check: &'static str,
-    what: &str,
-    found: &BTreeMap<&str, BTreeSet<&str>>,
-    remedy: &str,
-    report: &mut Report<'_>,
-) {
-    let shared: Vec<_> = found
-        .iter()
-        .filter(|(value, hosts)| hosts.len() > 1 && !value.is_empty())
+/// Something that should be there once, and the hosts that have it.
+type Owners<'a> = BTreeMap<String, BTreeSet<&'a str>>;
+
+fn shared<'o, 'a>(found: &'o Owners<'a>) -> impl Iterator<Item = (&'o String, &'o BTreeSet<&'a str>)> {
+    found.iter().filter(|(value, hosts)| hosts.len() > 1 && !value.is_empty())
+}
+
+fn unique(check: Check, what: &str, found: &Owners<'_>, fix: Fix, report: &mut Report<'_>) {
+    let shared: Vec<_> = shared(found)
         .map(|(value, hosts)| {
             let hosts: Vec<_> = hosts.iter().copied().collect();
             format!("{} have the {what} {value}", hosts.join(" and "))
@@ -55,8 +59,10 @@ fn unique(
         .collect();
     if shared.is_empty() {
         report.ok(check, format!("every {what} is there once"));
+    } else if check == Check::HostNames {
+        report.warning(check, shared.join("; "), fix);
     } else {
-        report.error(check, shared.join("; "), remedy);
+        report.error(check, shared.join("; "), fix);
     }
 }
 
@@ -74,50 +80,36 @@ fn next_hops(cluster: &Cluster, seen: &BTreeMap<String, Seen<'_>>, report: &mut 
         }
     }
     if off_link.is_empty() {
-        report.ok("next-hops", "every node has all others on its link");
+        report.ok(Check::NextHops, "every node has all others on its link");
     } else {
-        report.error(
-            "next-hops",
-            off_link.join("; "),
-            "put the nodes into one subnet, or give as `node_address` the address of an adapter in the common one",
-        );
+        report.error(Check::NextHops, off_link.join("; "), ONE_SUBNET);
     }
 }
 
-/// Docker picks a range for its own network without asking anybody (facts D.3).
-fn docker_ranges(cluster: &Cluster, seen: &BTreeMap<String, Seen<'_>>, report: &mut Report<'_>) {
-    let mut overlaps = Vec::new();
+/// The MTU of the adapter with the node's address, on each host.
+fn packet_sizes(seen: &BTreeMap<String, Seen<'_>>, report: &mut Report<'_>) {
+    let of_host = |seen: &Seen<'_>, address: Ipv4Addr| {
+        let adapter = seen.facts.common().adapter_with(address)?;
+        Some((adapter.name.clone(), *seen.facts.common().details.mtus.get(&adapter.name)?))
+    };
+    let mut sizes: BTreeMap<u32, Vec<(&str, String)>> = BTreeMap::new();
     for (name, seen) in seen {
-        let docker = match seen.facts {
-            Facts::Linux(facts) => &facts.docker,
-            Facts::Windows(facts) => &facts.docker,
-        };
-        let ours = |network: &str| {
-            let id = format!("transparent-network:{network}");
-            seen.facts.common().owned.iter().any(|resource| resource.as_str() == id)
-        };
-        for (network, range) in docker.iter().flat_map(|docker| &docker.networks) {
-            let Some(subnet) = range.subnet.filter(|_| !ours(network)) else { continue };
-            let taken = [("pods", cluster.pod_cidr), ("services", cluster.service_cidr)]
-                .into_iter()
-                .find(|(_, range)| overlap(range, &subnet));
-            if let Some((whose, range)) = taken {
-                overlaps.push(format!("{name}: Docker's network `{network}` has {subnet}, the {whose} have {range}"));
-            }
+        if let Some((adapter, mtu)) = of_host(seen, seen.host.node_address) {
+            sizes.entry(mtu).or_default().push((name, adapter));
         }
     }
-    if overlaps.is_empty() {
-        report.ok("docker-ranges", "Docker's own networks are apart from pods and services");
-    } else {
-        report.error(
-            "docker-ranges",
-            overlaps.join("; "),
-            "give Docker another range: `fixed-cidr` (Windows) or `bip` (Linux) in daemon.json, then restart it; or choose \
-             other ranges in the inventory",
-        );
-    }
-}
-
-fn overlap(one: &Ipv4Net, other: &Ipv4Net) -> bool {
-    one.contains(&other.network()) || other.contains(&one.network())
+    let Some((smallest, _)) = sizes.first_key_value().filter(|_| sizes.len() > 1) else {
+        let size = sizes.keys().next().map_or_else(|| "not told".to_owned(), ToString::to_string);
+        return report.ok(Check::PacketSize, format!("the adapters of all nodes have one MTU: {size}"));
+    };
+    let list: Vec<_> = sizes
+        .iter()
+        .map(|(mtu, hosts)| format!("{mtu} on {}", hosts.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")))
+        .collect();
+    // Those that differ from the rest are the ones to look at.
+    let odd = sizes.values().min_by_key(|hosts| hosts.len()).and_then(|hosts| hosts.first());
+    let adapter = odd.map_or("eth0", |(_, adapter)| adapter);
+    let common = sizes.iter().max_by_key(|(_, hosts)| hosts.len()).map_or(*smallest, |(mtu, _)| *mtu);
+    let fix = ONE_MTU.with(&[("adapter", adapter), ("mtu", &common.to_string())]);
+    report.warning(Check::PacketSize, format!("the adapters of the nodes have several MTUs: {}", list.join("; ")), fix);
 }

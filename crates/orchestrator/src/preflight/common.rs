@@ -1,8 +1,13 @@
 //! Checks that both operating systems share.
 
-use k8swin_inventory::Cluster;
-use k8swin_protocol::Os;
+use k8swin_inventory::{Check, Cluster};
+use k8swin_protocol::facts::{CommonFacts, Listener};
+use k8swin_protocol::{Facts, Os};
 
+use super::catalogue::{
+    CONNECT_ADAPTER, FREE_PORT, FREE_SPACE, FULL_TOKEN, KNOWN_DISTRIBUTION, MORE_MEMORY, NODE_ADDRESS_KEY, OWN_NAME,
+    OWN_NAME_WINDOWS, RENAME, RENAME_WINDOWS, RESET_OTHER, SET_CLOCK, SET_CLOCK_WINDOWS, SUDO,
+};
 use super::{Report, Seen};
 
 /// Certificates are backdated by an hour, tokens and leader election are not: beyond this, things fail in odd ways.
@@ -12,54 +17,146 @@ const CLOCK_WARNING_MS: i64 = 5_000;
 
 const GIB: u64 = 1 << 30;
 
+/// Distributions whose packages and paths are known, by `ID` of os-release.
+const DISTRIBUTIONS: [&str; 17] = [
+    "almalinux",
+    "amzn",
+    "centos",
+    "debian",
+    "fedora",
+    "flatcar",
+    "linuxmint",
+    "ol",
+    "opensuse-leap",
+    "opensuse-tumbleweed",
+    "photon",
+    "raspbian",
+    "rhel",
+    "rocky",
+    "sles",
+    "ubuntu",
+    "coreos",
+];
+
 pub(super) fn check(cluster: &Cluster, seen: &Seen<'_>, report: &mut Report<'_>) {
-    let (host, common) = (seen.host, seen.facts.common());
-    let os = host.os();
-
-    if common.privileged {
-        report.ok("privileges", format!("{} may change the system", common.user));
-    } else {
-        let remedy = match os {
-            Os::Linux => "log in as root, or allow the account `sudo -n` (NOPASSWD) in /etc/sudoers.d",
-            Os::Windows => {
-                "use the built-in Administrator or a domain administrator, or set LocalAccountTokenFilterPolicy=1 \
-                 (HKLM\\SOFTWARE\\Microsoft\\Windows\\CurrentVersion\\Policies\\System)"
-            }
-        };
-        report.error("privileges", format!("{} may not change the system", common.user), remedy);
-    }
-
-    match common.adapter_with(host.node_address) {
-        Some(adapter) if adapter.up => {
-            report.ok("node-address", format!("{} is on `{}`", host.node_address, adapter.name));
+    operating_system(seen, report);
+    privileges(seen, report);
+    node_address(seen, report);
+    names(seen, report);
+    clock(seen, report);
+    disk_and_memory(seen, report);
+    match &seen.facts.common().cluster {
+        Some(other) if *other != cluster.name => {
+            report.error(Check::OtherCluster, format!("the host belongs to the cluster `{other}`"), RESET_OTHER);
         }
-        Some(adapter) => report.error(
-            "node-address",
-            format!("{} is on `{}`, which is not connected", host.node_address, adapter.name),
-            "connect the adapter, or give the address of another as `node_address`",
-        ),
-        None => report.error(
-            "node-address",
-            format!("no adapter has {}; there are: {}", host.node_address, addresses(seen)),
-            "give the address by which the other nodes reach this host as `node_address` in the inventory",
-        ),
+        Some(_) => report.ok(Check::OtherCluster, format!("part of `{}`", cluster.name)),
+        None => report.ok(Check::OtherCluster, "part of no cluster yet"),
     }
+}
 
+fn operating_system(seen: &Seen<'_>, report: &mut Report<'_>) {
+    match seen.facts {
+        Facts::Linux(facts) => {
+            let detail = format!("{} {}", facts.distribution, facts.distribution_version);
+            if DISTRIBUTIONS.contains(&facts.distribution.as_str()) {
+                report.ok(Check::OperatingSystem, detail);
+            } else {
+                report.warning(
+                    Check::OperatingSystem,
+                    format!("{detail} is no distribution that we know"),
+                    KNOWN_DISTRIBUTION,
+                );
+            }
+        }
+        Facts::Windows(facts) => {
+            report.ok(Check::OperatingSystem, format!("{}, {}", facts.product, facts.installation_type));
+        }
+    }
+}
+
+fn privileges(seen: &Seen<'_>, report: &mut Report<'_>) {
+    let common = seen.facts.common();
+    if common.privileged {
+        return report.ok(Check::Privileges, format!("{} may change the system", common.user));
+    }
+    let fix = match seen.host.os() {
+        Os::Linux => SUDO.with(&[("user", &common.user)]),
+        Os::Windows => FULL_TOKEN.into(),
+    };
+    report.error(Check::Privileges, format!("{} may not change the system", common.user), fix);
+}
+
+fn node_address(seen: &Seen<'_>, report: &mut Report<'_>) {
+    let address = seen.host.node_address;
+    match seen.facts.common().adapter_with(address) {
+        Some(adapter) if adapter.up => {
+            report.ok(Check::NodeAddress, format!("{address} is on `{}`", adapter.name));
+        }
+        Some(adapter) => {
+            let detail = format!("{address} is on `{}`, which is not connected", adapter.name);
+            report.error(Check::NodeAddress, detail, CONNECT_ADAPTER);
+        }
+        None => {
+            let detail = format!("no adapter has {address}; there are: {}", addresses(seen.facts.common()));
+            report.error(Check::NodeAddress, detail, NODE_ADDRESS_KEY);
+        }
+    }
+}
+
+fn addresses(common: &CommonFacts) -> String {
+    let list: Vec<_> = common
+        .adapters
+        .iter()
+        .flat_map(|adapter| adapter.addresses.iter().map(move |net| format!("{} (`{}`)", net.addr(), adapter.name)))
+        .collect();
+    if list.is_empty() { "none".to_owned() } else { list.join(", ") }
+}
+
+fn names(seen: &Seen<'_>, report: &mut Report<'_>) {
+    let (host, common) = (seen.host, seen.facts.common());
+    let (rename, own_name) = match host.os() {
+        Os::Linux => (RENAME, OWN_NAME),
+        Os::Windows => (RENAME_WINDOWS, OWN_NAME_WINDOWS),
+    };
+    // A name with a domain is the same name.
+    let short = |name: &str| name.split('.').next().unwrap_or_default().to_lowercase();
+    if short(&common.hostname) == short(&host.name) {
+        report.ok(Check::HostName, common.hostname.clone());
+    } else {
+        let detail = format!("the host calls itself `{}`, the inventory `{}`", common.hostname, host.name);
+        report.warning(Check::HostName, detail, rename.with(&[("name", &host.name)]));
+    }
+    if common.details.own_name.is_empty() {
+        let values = [("address", host.node_address.to_string()), ("name", common.hostname.clone())];
+        let values = values.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let detail = format!("`{}` resolves to no address on the host itself", common.hostname);
+        report.warning(Check::NameResolution, detail, own_name.with(&values));
+    } else {
+        let found: Vec<_> = common.details.own_name.iter().map(ToString::to_string).collect();
+        report.ok(Check::NameResolution, format!("`{}` is {}", common.hostname, found.join(", ")));
+    }
+}
+
+fn clock(seen: &Seen<'_>, report: &mut Report<'_>) {
     let ahead = seen.clock_ahead_ms;
-    let skew = format!("the clock is {:.1} s {} this machine's", ahead.abs() as f64 / 1000.0, side(ahead));
-    let remedy = match os {
-        Os::Linux => "synchronise it, for example with chrony: `chronyc makestep`",
-        Os::Windows => "synchronise it: `w32tm /resync /force` (on a VM, look at the hypervisor's time service too)",
+    let side = if ahead < 0 { "behind" } else { "ahead of" };
+    let skew = format!("the clock is {:.1} s {side} this machine's", ahead.abs() as f64 / 1000.0);
+    let remedy = match seen.host.os() {
+        Os::Linux => SET_CLOCK,
+        Os::Windows => SET_CLOCK_WINDOWS,
     };
     if ahead.abs() > CLOCK_ERROR_MS {
-        report.error("clock", format!("{skew}; certificates and leases need less than 30 s"), remedy);
+        report.error(Check::Clock, format!("{skew}; certificates and leases need less than 30 s"), remedy);
     } else if ahead.abs() > CLOCK_WARNING_MS {
-        report.warning("clock", skew, remedy);
+        report.warning(Check::Clock, skew, remedy);
     } else {
-        report.ok("clock", "within 5 s of this machine's");
+        report.ok(Check::Clock, "within 5 s of this machine's");
     }
+}
 
-    let (folder, error_below, warning_below) = match os {
+fn disk_and_memory(seen: &Seen<'_>, report: &mut Report<'_>) {
+    let common = seen.facts.common();
+    let (folder, error_below, warning_below) = match seen.host.os() {
         Os::Linux => ("/var/lib", 2, 10),
         // windowsservercore alone is 5 GB, and a 30 GB system disk runs out (facts D.2).
         Os::Windows => ("C:", 5, 30),
@@ -67,75 +164,54 @@ pub(super) fn check(cluster: &Cluster, seen: &Seen<'_>, report: &mut Report<'_>)
     let free = common.disk_free_bytes / GIB;
     let detail = format!("{free} GiB free on {folder}");
     if free < error_below {
-        report.error("disk-space", format!("{detail}, needed: {error_below}"), "free some, or enlarge the disk");
+        report.error(Check::DiskSpace, format!("{detail}, needed: {error_below}"), FREE_SPACE);
     } else if free < warning_below {
-        report.warning(
-            "disk-space",
-            format!("{detail}, advised: {warning_below}"),
-            "images are large: enlarge the disk",
-        );
+        report.warning(Check::DiskSpace, format!("{detail}, advised: {warning_below}"), FREE_SPACE);
     } else {
-        report.ok("disk-space", detail);
+        report.ok(Check::DiskSpace, detail);
     }
 
     // Hypervisors round a "1 GB" machine down a little.
-    let needed = if host.is_control_plane() { 3 * GIB / 2 } else { 3 * GIB / 4 };
+    let needed = if seen.host.is_control_plane() { 3 * GIB / 2 } else { 3 * GIB / 4 };
     let memory = format!("{:.1} GiB of memory", common.memory_bytes as f64 / GIB as f64);
     if common.memory_bytes < needed {
-        report.warning("memory", memory, "give the host more: 2 GiB for a control plane, 1 GiB for a node");
+        report.warning(Check::Memory, memory, MORE_MEMORY);
     } else {
-        report.ok("memory", memory);
-    }
-
-    match &common.cluster {
-        Some(other) if *other != cluster.name => report.error(
-            "other-cluster",
-            format!("the host belongs to the cluster `{other}`"),
-            "take it out of that cluster first (`k8swin reset` with that cluster's inventory)",
-        ),
-        Some(_) => report.ok("other-cluster", format!("part of `{}`", cluster.name)),
-        None => report.ok("other-cluster", "part of no cluster yet"),
+        report.ok(Check::Memory, memory);
     }
 }
 
 /// Ports that must be free, or held by what an earlier run made. `owner` is the resource that stands for our own program.
-pub(super) fn ports(seen: &k8swin_protocol::facts::CommonFacts, needed: &[(u16, &str)], report: &mut Report<'_>) {
-    let mut foreign = Vec::new();
-    for (port, owner) in needed {
-        let ours = seen.owned.iter().any(|resource| resource.as_str() == *owner);
-        if ours {
-            continue;
-        }
-        foreign.extend(
-            seen.listeners
-                .iter()
-                .filter(|listener| listener.port == *port)
-                .map(|listener| format!("{port} by {}", listener.program)),
-        );
-    }
+pub(super) fn ports(os: Os, seen: &CommonFacts, needed: &[(u16, &str)], report: &mut Report<'_>) {
+    let foreign: Vec<&Listener> = needed
+        .iter()
+        .filter(|(_, owner)| !is_owned(seen, owner))
+        .flat_map(|(port, _)| seen.listeners.iter().filter(move |listener| listener.port == *port))
+        .collect();
     if foreign.is_empty() {
         let ports: Vec<_> = needed.iter().map(|(port, _)| port.to_string()).collect();
-        report.ok("ports", format!("{} are free or ours", ports.join(", ")));
-    } else {
-        report.error(
-            "ports",
-            format!("taken: {}", foreign.join(", ")),
-            "stop what holds them, or move it to other ports",
-        );
+        return report.ok(Check::Ports, format!("{} are free or ours", ports.join(", ")));
     }
+    let unknown = |program: &str| if program.is_empty() { "an unknown program".to_owned() } else { program.to_owned() };
+    let taken: Vec<_> =
+        foreign.iter().map(|listener| format!("{} by {}", listener.port, unknown(&listener.program))).collect();
+    let command = |listener: &&Listener| match os {
+        Os::Linux => format!("fuser --kill {}/tcp", listener.port),
+        Os::Windows => {
+            format!("Stop-Process (Get-NetTCPConnection -State Listen -LocalPort {}).OwningProcess", listener.port)
+        }
+    };
+    let mut fix = FREE_PORT.with(&[]);
+    fix.commands = foreign.iter().map(command).collect();
+    report.error(Check::Ports, format!("taken: {}", taken.join(", ")), fix);
 }
 
-fn side(ahead: i64) -> &'static str {
-    if ahead < 0 { "behind" } else { "ahead of" }
+/// Whether an earlier run made this resource.
+pub(super) fn is_owned(common: &CommonFacts, id: &str) -> bool {
+    common.owned.iter().any(|resource| resource.as_str() == id)
 }
 
-fn addresses(seen: &Seen<'_>) -> String {
-    let list: Vec<_> = seen
-        .facts
-        .common()
-        .adapters
-        .iter()
-        .flat_map(|adapter| adapter.addresses.iter().map(move |net| format!("{} (`{}`)", net.addr(), adapter.name)))
-        .collect();
-    if list.is_empty() { "none".to_owned() } else { list.join(", ") }
+/// Whether an earlier run made a resource whose identity begins so.
+pub(super) fn owns(common: &CommonFacts, beginning: &str) -> bool {
+    common.owned.iter().any(|resource| resource.as_str().starts_with(beginning))
 }

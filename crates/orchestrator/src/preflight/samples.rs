@@ -2,13 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use jiff::{SignedDuration, Timestamp};
 use k8swin_inventory::Cluster;
 use k8swin_inventory::cluster::{DockerZip, System, ZipSource};
-use k8swin_protocol::facts::{Adapter, CommonFacts, Docker, DockerNetwork, LinuxFacts, Listener, WindowsFacts};
+use k8swin_protocol::details::{CommonDetails, FirewallProfile, LinuxDetails, WinRmQuotas, WindowsDetails};
+use k8swin_protocol::facts::{
+    Adapter, CommonFacts, Docker, DockerNetwork, LinuxFacts, Listener, ServiceState, WindowsFacts,
+};
+use k8swin_protocol::probe::Outcome;
 use k8swin_protocol::resource::{FeatureName, ResourceId};
 use k8swin_protocol::{Facts, Sha256};
 
-use super::Seen;
+use super::identity::Identity;
+use super::links::{Link, Purpose};
+use super::local::ThisMachine;
+use super::{Evidence, Seen};
 use crate::report::Finding;
 
 /// A control plane that is a worker too, and a Windows host.
@@ -38,6 +46,16 @@ pub(super) struct Sample {
     pub(super) windows: WindowsFacts,
     /// How far each host's clock is ahead, in milliseconds.
     pub(super) ahead_ms: BTreeMap<&'static str, i64>,
+    /// The connections that were tried.
+    pub(super) links: Vec<Link>,
+    /// The machines that an earlier run built.
+    pub(super) known: BTreeMap<String, Identity>,
+    /// The ends of the certificates' lives, in days from now.
+    pub(super) certificate_days: BTreeMap<&'static str, i64>,
+    /// This machine.
+    pub(super) local: ThisMachine,
+    /// Further hosts, which the cluster has too.
+    pub(super) others: Vec<(&'static str, Facts)>,
 }
 
 impl Sample {
@@ -58,6 +76,15 @@ impl Sample {
             linux: linux(),
             windows: windows(),
             ahead_ms: BTreeMap::from([("lin01", 40), ("win01", -900)]),
+            links: vec![
+                link("lin01", "win01", 10250, Purpose::Kubelet),
+                link("win01", "lin01", 6443, Purpose::ApiServer),
+                link("win01", "lin01", 10250, Purpose::Pods),
+            ],
+            known: BTreeMap::from([("lin01".to_owned(), Identity { machine_id: "machine-lin01".into() })]),
+            certificate_days: BTreeMap::from([("ca.crt", 3600), ("etcd/ca.crt", 3600), ("admin.crt", 360)]),
+            local: ThisMachine::healthy(),
+            others: Vec::new(),
         }
     }
 
@@ -110,7 +137,7 @@ impl Sample {
     /// What preflight finds.
     pub(super) fn findings(&self) -> Vec<Finding> {
         let facts = [("lin01", Facts::Linux(self.linux.clone())), ("win01", Facts::Windows(self.windows.clone()))];
-        self.findings_of(&facts)
+        self.findings_of(&facts.into_iter().chain(self.others.iter().cloned()).collect::<Vec<_>>())
     }
 
     /// What preflight finds on hosts with these facts.
@@ -119,11 +146,37 @@ impl Sample {
             .iter()
             .map(|(name, facts)| {
                 let host = self.cluster.host(name).unwrap();
-                ((*name).to_owned(), Seen { host, facts, clock_ahead_ms: self.ahead_ms[name] })
+                (
+                    (*name).to_owned(),
+                    Seen { host, facts, clock_ahead_ms: self.ahead_ms.get(name).copied().unwrap_or(0) },
+                )
             })
             .collect();
-        super::findings(&self.cluster, &seen)
+        let now: Timestamp = "2016-12-24T00:00:00Z".parse().unwrap();
+        let end = |days: i64| now.saturating_add(SignedDuration::from_hours(24 * days)).unwrap();
+        let certificates = self.certificate_days.iter().map(|(name, days)| ((*name).to_owned(), end(*days)));
+        let evidence = Evidence {
+            seen,
+            links: self.links.clone(),
+            links_tried: true,
+            known: self.known.clone(),
+            certificates: certificates.collect(),
+            now,
+            local: Some(self.local.clone()),
+        };
+        super::findings(&self.cluster, &evidence)
     }
+
+    /// A connection that was tried.
+    pub(super) fn link(&mut self, from: &str, to: &str) -> &mut Link {
+        self.links.iter_mut().find(|link| link.from == from && link.to == to).unwrap()
+    }
+}
+
+/// A connection that works.
+pub(super) fn link(from: &str, to: &str, port: u16, purpose: Purpose) -> Link {
+    let outcome = Outcome::Answered { microseconds: 400 };
+    Link { from: from.into(), to: to.into(), port, purpose, outcome }
 }
 
 /// A resource of an earlier run.
@@ -157,6 +210,12 @@ fn common(hostname: &str, adapters: Vec<Adapter>) -> CommonFacts {
         owned: Vec::new(),
         cluster: None,
         services: Vec::new(),
+        details: CommonDetails {
+            hardware_id: format!("hardware-{hostname}"),
+            own_name: vec![[127, 0, 1, 1].into()],
+            mtus: ["eth0", "Ethernet", "Ethernet 2"].map(|name| (name.to_owned(), 1500)).into(),
+            traces: Vec::new(),
+        },
     }
 }
 
@@ -186,6 +245,14 @@ fn linux() -> LinuxFacts {
         swap_bytes: 0,
         sysctls: BTreeMap::new(),
         programs: ["iptables", "conntrack", "mount", "ip"].map(str::to_owned).into(),
+        details: LinuxDetails {
+            cgroup_version: 1,
+            cgroup_controllers: ["cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids"]
+                .map(str::to_owned)
+                .into(),
+            missing_modules: Vec::new(),
+            firewalls: Vec::new(),
+        },
     }
 }
 
@@ -208,5 +275,14 @@ fn windows() -> WindowsFacts {
         rras_running: true,
         forwarding: Vec::new(),
         max_envelope_size_kb: 500,
+        details: WindowsDetails {
+            services: ["docker", "hns", "iphlpsvc", "mpssvc", "vmcompute", "w32time"]
+                .map(|name| (name.to_owned(), ServiceState::Running))
+                .into(),
+            image_versions: BTreeMap::from([("base:1".to_owned(), "10.0.14393.693".to_owned())]),
+            firewall: vec![FirewallProfile { name: "domain".into(), enabled: true, local_rules: true }],
+            winrm_quotas: WinRmQuotas::default(),
+            ipv6_disabled: false,
+        },
     }
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use k8swin_inventory::{Check, Ignored};
 use k8swin_protocol::Facts;
 use k8swin_protocol::facts::DockerNetwork;
+use k8swin_protocol::probe::Outcome;
 use k8swin_protocol::resource::FeatureName;
 
-use super::cases::CASES;
+use super::cases::cases;
 use super::samples::{Sample, adapter, listener, resource};
 use crate::report::{Finding, Severity};
 
@@ -29,11 +31,10 @@ fn only_bad(findings: &[Finding]) -> &Finding {
 fn healthy_hosts_give_no_error_and_no_warning_and_every_check_is_heard() {
     let findings = Sample::healthy().findings();
     assert!(bad(&findings).is_empty(), "{findings:#?}");
-    let heard: BTreeSet<_> = findings.iter().map(|finding| finding.check).collect();
-    let tested: BTreeSet<_> = CASES.iter().map(|case| case.check).collect();
-    // `kernel` is told and never judged; the others have tests of their own below.
-    let elsewhere = BTreeSet::from(["kernel", "operating-system", "ports"]);
-    assert_eq!(heard, tested.union(&elsewhere).copied().collect());
+    let heard: BTreeSet<_> = findings.iter().map(|finding| finding.check.name()).collect();
+    // That a host cannot be reached is told by whoever tried.
+    let all = Check::ALL.iter().filter(|check| !check.is_of_verify() && **check != Check::Reachable);
+    assert_eq!(heard, all.map(|check| check.name()).collect());
     assert!(findings.iter().all(|finding| finding.remedy.is_none() && !finding.detail.is_empty()));
 }
 
@@ -46,22 +47,30 @@ fn each_check_says_once_on_each_host_what_it_found() {
 }
 
 #[test]
+fn every_check_of_the_catalogue_has_a_case() {
+    let tested: BTreeSet<_> = cases().map(|case| case.check).chain(["ports", "reachable"]).collect();
+    let all = Check::ALL.iter().filter(|check| !check.is_of_verify()).map(|check| check.name());
+    assert_eq!(tested, all.collect());
+}
+
+#[test]
 fn each_check_fires_alone_with_host_severity_detail_and_remedy() {
-    for case in CASES {
+    for case in cases() {
         let mut sample = Sample::healthy();
         (case.spoil)(&mut sample);
         let findings = sample.findings();
         let found = bad(&findings);
         let [finding] = found.as_slice() else { panic!("{} on {}: {found:#?}", case.check, case.host) };
         assert_eq!(
-            (finding.host.as_str(), finding.check, finding.severity),
+            (finding.host.as_str(), finding.check.name(), finding.severity),
             (case.host, case.check, case.severity),
             "{finding:?}"
         );
         for name in case.names {
             assert!(finding.detail.contains(name), "`{name}` is not in `{}`", finding.detail);
         }
-        let remedy = finding.remedy.as_deref().unwrap_or_default();
+        assert!(finding.expected.is_some() && finding.why.is_some());
+        let remedy = format!("{} {}", finding.remedy.as_deref().unwrap_or_default(), finding.commands.join(" "));
         assert!(remedy.contains(case.remedy), "`{}` is not in the remedy `{remedy}` of {}", case.remedy, case.check);
     }
 }
@@ -95,7 +104,7 @@ fn an_adapter_that_our_own_network_took_is_as_it_should_be() {
     let mut sample = Sample::with("\"Ethernet 2\"", "\"169.254.77.21\"");
     assert!(bad(&sample.findings()).is_empty(), "selected by its address");
     sample.windows.common.adapters[1].addresses.clear();
-    assert_eq!(only_bad(&sample.findings()).check, "pod-adapter");
+    assert_eq!(only_bad(&sample.findings()).check.name(), "pod-adapter");
     sample.windows.common.owned.push(resource("transparent-network:k8swin"));
     assert!(bad(&sample.findings()).is_empty());
 }
@@ -123,7 +132,11 @@ fn ports_held_by_our_own_units_are_fine_and_foreign_holders_are_named() {
         sample.linux.common.listeners.push(listener(port, "nginx"));
         let findings = sample.findings();
         let finding = only_bad(&findings);
-        assert_eq!((finding.host.as_str(), finding.check, finding.severity), ("lin01", "ports", Error), "{port}");
+        assert_eq!(
+            (finding.host.as_str(), finding.check.name(), finding.severity),
+            ("lin01", "ports", Error),
+            "{port}"
+        );
         assert!(finding.detail.contains(&format!("{port} by nginx")), "{}", finding.detail);
         assert!(finding.remedy.is_some());
         sample.linux.common.owned.push(resource(&format!("unit:{unit}")));
@@ -135,7 +148,11 @@ fn ports_held_by_our_own_units_are_fine_and_foreign_holders_are_named() {
         sample.windows.common.listeners.push(listener(port, "w3wp.exe"));
         let findings = sample.findings();
         let finding = only_bad(&findings);
-        assert_eq!((finding.host.as_str(), finding.check, finding.severity), ("win01", "ports", Error), "{port}");
+        assert_eq!(
+            (finding.host.as_str(), finding.check.name(), finding.severity),
+            ("win01", "ports", Error),
+            "{port}"
+        );
         assert!(finding.detail.contains(&format!("{port} by w3wp.exe")), "{}", finding.detail);
         sample.windows.common.owned.push(resource(&format!("service:{service}")));
         assert!(bad(&sample.findings()).is_empty());
@@ -170,7 +187,7 @@ fn another_operating_system_than_the_inventory_says_is_all_that_is_said_of_a_hos
     let facts = [("lin01", Facts::Windows(sample.windows.clone()))];
     let findings = sample.findings_of(&facts);
     let finding = only_bad(&findings);
-    assert_eq!((finding.host.as_str(), finding.check, finding.severity), ("lin01", "operating-system", Error));
+    assert_eq!((finding.host.as_str(), finding.check.name(), finding.severity), ("lin01", "operating-system", Error));
     assert!(finding.detail.contains("os = \"linux\""), "{}", finding.detail);
     assert!(finding.remedy.as_deref().is_some_and(|remedy| remedy.contains("`os`")));
     assert_eq!(findings.iter().filter(|finding| finding.host == "lin01").count(), 1);
@@ -199,7 +216,7 @@ fn kubernetes_1_20_asks_for_newer_docker_on_linux_and_not_for_english() {
         sample.linux.docker.as_mut().unwrap().version = version.into();
         let findings = sample.findings();
         let finding = only_bad(&findings);
-        assert_eq!((finding.check, finding.severity), ("docker", severity), "{version}");
+        assert_eq!((finding.check.name(), finding.severity), ("docker", severity), "{version}");
     }
 }
 
@@ -214,7 +231,9 @@ fn forwarding_on_each_adapter_needs_no_role() {
     sample.windows.rras_running = false;
     let findings = sample.findings();
     assert!(bad(&findings).is_empty(), "a role that is installed is started by `up`");
-    assert!(findings.iter().any(|finding| finding.check == "routing" && finding.detail.contains("`up` starts it")));
+    assert!(
+        findings.iter().any(|finding| finding.check.name() == "routing" && finding.detail.contains("`up` starts it"))
+    );
 }
 
 #[test]
@@ -242,9 +261,81 @@ fn a_range_of_pods_is_fine_for_our_own_network_and_for_no_other() {
     let mut sample = Sample::healthy();
     let network = DockerNetwork { driver: "transparent".into(), subnet: Some("192.168.1.0/24".parse().unwrap()) };
     sample.windows.docker.as_mut().unwrap().networks.insert("k8swin".into(), network);
-    assert_eq!(only_bad(&sample.findings()).check, "docker-ranges");
+    let names = |findings: &[Finding]| bad(findings).iter().map(|finding| finding.check.name()).collect::<Vec<_>>();
+    assert_eq!(names(&sample.findings()), ["leftovers", "docker-ranges"]);
     sample.windows.common.owned.push(resource("transparent-network:others"));
-    assert_eq!(only_bad(&sample.findings()).check, "docker-ranges");
+    assert_eq!(names(&sample.findings()), ["leftovers", "docker-ranges"]);
     sample.windows.common.owned.push(resource("transparent-network:k8swin"));
     assert!(bad(&sample.findings()).is_empty());
+}
+
+#[test]
+fn what_is_ignored_is_shown_and_does_not_count() {
+    let mut sample = Sample::with(
+        "[[host]]\nname = \"lin01\"",
+        "ignore = [\"swap\"]\n[[host]]\nignore = [\"memory\"]\nname = \"lin01\"",
+    );
+    sample.linux.swap_bytes = 1 << 30;
+    sample.linux.systemd = false;
+    for common in [&mut sample.linux.common, &mut sample.windows.common] {
+        common.memory_bytes = 1 << 28;
+        common.disk_free_bytes = 0;
+    }
+    let mut findings = sample.findings();
+    let options: Vec<Ignored> = ["win01:disk-space", "systemd"].map(|text| text.parse().unwrap()).into();
+    super::ignore(&sample.cluster, &options, &mut findings);
+    let ignored: Vec<_> = bad(&findings)
+        .iter()
+        .filter(|finding| finding.ignored)
+        .map(|finding| (finding.host.as_str(), finding.check.name(), finding.severity))
+        .collect();
+    assert_eq!(
+        ignored,
+        [
+            ("lin01", "memory", Warning),
+            ("lin01", "systemd", Warning),
+            ("lin01", "swap", Warning),
+            ("win01", "disk-space", Warning),
+        ]
+    );
+    let counted: Vec<_> = bad(&findings)
+        .iter()
+        .filter(|finding| !finding.ignored)
+        .map(|finding| (finding.host.as_str(), finding.check.name(), finding.severity))
+        .collect();
+    assert_eq!(counted, [("lin01", "disk-space", Error), ("win01", "memory", Warning)]);
+}
+
+#[test]
+fn what_our_own_programs_hold_is_connected_to_and_what_others_hold_is_not() {
+    let sample = Sample::finished();
+    let (host, common) = (sample.cluster.host("win01").unwrap(), sample.linux.common.clone());
+    let facts = std::collections::BTreeMap::from([("lin01".to_owned(), &common)]);
+    let listening = std::collections::BTreeMap::from([("lin01".to_owned(), Vec::new())]);
+    let targets = super::links::targets(&sample.cluster, host, &listening, &facts, "token");
+    let ports: Vec<_> = targets.iter().map(|(.., target)| (target.port, target.token.clone())).collect();
+    assert_eq!(ports, [(6443, None), (10250, None)]);
+
+    let mut common = Sample::healthy().linux.common;
+    common.listeners.push(listener(6443, "nginx"));
+    let facts = std::collections::BTreeMap::from([("lin01".to_owned(), &common)]);
+    let listening = std::collections::BTreeMap::from([("lin01".to_owned(), vec![10250])]);
+    let targets = super::links::targets(&sample.cluster, host, &listening, &facts, "token");
+    let ports: Vec<_> = targets.iter().map(|(.., target)| (target.port, target.token.is_some())).collect();
+    assert_eq!(ports, [(10250, true)]);
+}
+
+#[test]
+fn windows_own_firewall_is_no_error_before_up_has_opened_it_as_long_as_the_way_back_works() {
+    let mut sample = Sample::healthy();
+    sample.link("lin01", "win01").outcome = Outcome::Silent;
+    let findings = sample.findings();
+    let finding = only_bad(&findings);
+    assert_eq!((finding.check.name(), finding.severity), ("host-to-host", Warning));
+    sample.windows.common.owned.push(resource("firewall-rule:k8swin kubelet"));
+    assert_eq!(only_bad(&sample.findings()).severity, Error);
+
+    let mut sample = Sample::healthy();
+    sample.links.iter_mut().for_each(|link| link.outcome = Outcome::Silent);
+    assert!(bad(&sample.findings()).iter().all(|finding| finding.severity == Error));
 }

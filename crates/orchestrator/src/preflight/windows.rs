@@ -1,25 +1,27 @@
 //! Prerequisites of a Windows host.
 
-use k8swin_blueprint::{DockerDecision, docker_decision};
-use k8swin_inventory::Cluster;
-use k8swin_inventory::cluster::{AdapterSelector, ForwardingMode, Host, KubernetesMinor, WindowsHost};
-use k8swin_protocol::facts::{Adapter, WindowsFacts};
+use k8swin_inventory::cluster::{ForwardingMode, Host, KubernetesMinor, WindowsHost};
+use k8swin_inventory::{Check, Cluster};
+use k8swin_protocol::Os;
+use k8swin_protocol::details::WinRmQuotas;
+use k8swin_protocol::facts::{ServiceState, WindowsFacts};
 use k8swin_protocol::resource::FeatureName;
 
-use super::{Report, common};
-use crate::docker_version::DockerVersion;
+use super::catalogue::{
+    ENABLE_IPV6, ENGLISH, FIREWALL_POLICY, FIREWALL_SERVICE, INSTALL_HYPER_V, MATCHING_IMAGE, RAISE_ENVELOPE,
+    RAISE_QUOTAS, RESTART, SERVER_2016, START_HNS, START_IP_HELPER, TIME_SERVICE_WINDOWS, UP_INSTALLS_CONTAINERS,
+    UP_INSTALLS_ROUTING, UP_RESTARTS, UPDATE_WINDOWS,
+};
+use super::{Report, adapters, common, leftovers, windows_docker};
 
 /// Windows Server 2016 RTM, the first with containers (facts A.2 #3).
 const MINIMUM_BUILD: u32 = 14393;
-/// The first Docker that Kubernetes 1.5's Windows nodes work with (facts A.2 #4).
-const MINIMUM_DOCKER: &str = "1.12.2-cs2-ws-beta";
-/// What to do about a Docker that does not fit and that `up` does not touch, since somebody else installed it.
-const REPLACE: &str = "install another one; or remove it (`dockerd --unregister-service`) and let `up` install the zip that \
-                       `docker` names in the inventory";
-/// How Docker comes to a host (facts D.2).
-const INSTALL: &str = "let `up` install it: name a zip of Docker for Windows in the inventory, for this host or in \
-                       [defaults.windows]: `docker = { zip = \"…\", sha256 = \"…\", version = \"…\" }` (Microsoft's \
-                       DockerMsftProvider was shut down in 2023)";
+/// KB3176936, which Docker's own installer demanded (facts D.2). It says something of this build only.
+const FIRST_GOOD_REVISION: u32 = 207;
+/// What a run needs of WinRM's quotas: its own shell, those that others have lost, and an upload.
+const LEAST_SHELLS: u32 = 5;
+const LEAST_PROCESSES: u32 = 5;
+const LEAST_MEMORY_MB: u32 = 256;
 
 pub(super) fn check(
     cluster: &Cluster,
@@ -28,214 +30,175 @@ pub(super) fn check(
     facts: &WindowsFacts,
     report: &mut Report<'_>,
 ) {
+    version(facts, report);
+    language(cluster, facts, report);
+    pending_reboot(facts, report);
+    windows_docker::check(cluster, windows, facts, report);
+    network_service(facts, report);
+    if facts.features.contains(&FeatureName::Containers) {
+        report.ok(Check::FeatureContainers, "installed");
+    } else {
+        report.warning(Check::FeatureContainers, "not installed", UP_INSTALLS_CONTAINERS);
+    }
+    adapters::check(host, windows, facts, report);
+    routing(windows, facts, report);
+    hyper_v(facts, report);
+    services(cluster, facts, report);
+    firewall(facts, report);
+    winrm(facts, report);
+    leftovers::check(cluster, Os::Windows, &facts.common, facts.docker.as_ref(), report);
+    let needed = [(10250, "service:kubelet"), (10249, "service:kube-proxy")];
+    common::ports(Os::Windows, &facts.common, &needed, report);
+}
+
+fn version(facts: &WindowsFacts, report: &mut Report<'_>) {
     let build = format!("10.0.{}.{}", facts.build, facts.ubr);
     if facts.build < MINIMUM_BUILD {
-        report.error(
-            "windows-build",
-            format!("{build}; needed: 10.0.{MINIMUM_BUILD} (Windows Server 2016) or later"),
-            "install Windows Server 2016 or later",
-        );
+        let detail = format!("{build}; needed: 10.0.{MINIMUM_BUILD} (Windows Server 2016) or later");
+        report.error(Check::WindowsBuild, detail, SERVER_2016);
     } else {
-        report.ok("windows-build", build);
+        report.ok(Check::WindowsBuild, build.clone());
     }
-    if facts.installation_type.starts_with("Server") {
-        report.ok("windows-edition", facts.product.clone());
+    if facts.installation_type.starts_with("Server") || facts.installation_type.starts_with("Nano Server") {
+        report.ok(Check::WindowsEdition, facts.product.clone());
     } else {
-        report.error(
-            "windows-edition",
-            format!("{} is of the type `{}`", facts.product, facts.installation_type),
-            "use Windows Server (Core or with Desktop Experience): clients run no process-isolated containers of 2016",
-        );
+        let detail = format!("{} is of the type `{}`", facts.product, facts.installation_type);
+        report.error(Check::WindowsEdition, detail, SERVER_2016);
     }
-    language(cluster, facts, report);
-
-    // An earlier run that was interrupted between the installation of a feature and the restart for it.
-    let ours = facts.common.owned.iter().any(|resource| resource.as_str().starts_with("feature:"));
-    if facts.pending_reboot.is_empty() {
-        report.ok("pending-reboot", "none");
-    } else if ours {
-        report.warning(
-            "pending-reboot",
-            format!("a restart is pending: {}", facts.pending_reboot.join(", ")),
-            "`up` restarts the host: it installed a feature that needs it",
-        );
+    let same_build = format!("10.0.{}.", facts.build);
+    let other =
+        facts.details.image_versions.iter().find(|(_, version)| version.starts_with(&same_build) && **version != build);
+    if facts.build == MINIMUM_BUILD && facts.ubr < FIRST_GOOD_REVISION {
+        let detail = format!("{build}; containers need a revision after 206 (KB3176936)");
+        report.warning(Check::WindowsRevision, detail, UPDATE_WINDOWS);
+    } else if let Some((image, version)) = other {
+        let detail = format!("the image {image} is for {version}, the host is {build}");
+        report.warning(Check::WindowsRevision, detail, MATCHING_IMAGE.with(&[("image", image)]));
     } else {
-        report.error(
-            "pending-reboot",
-            format!("a restart is pending: {}", facts.pending_reboot.join(", ")),
-            "restart the host (`Restart-Computer`), then run this again",
-        );
+        report.ok(Check::WindowsRevision, format!("{build}; no image of another revision"));
     }
-
-    docker(cluster, windows, facts, report);
-    if facts.features.contains(&FeatureName::Containers) {
-        report.ok("feature-containers", "installed");
-    } else {
-        report.warning("feature-containers", "not installed", "`up` installs it and restarts the host");
-    }
-
-    adapters(host, windows, facts, report);
-    routing(windows, facts, report);
-    if facts.hyper_v {
-        report.ok("hyper-v", "there: service addresses get an internal switch of their own");
-    } else {
-        report.warning(
-            "hyper-v",
-            "the Hyper-V role is not there, so service addresses go on Docker's nat adapter `vEthernet (HNS Internal NIC)`",
-            "fine for most; for a switch of their own, install the role where nested virtualisation allows it",
-        );
-    }
-
-    // 150 KB is what common clients send; smaller than that, and streams crawl (facts F.1).
-    if facts.max_envelope_size_kb < 150 {
-        report.warning(
-            "winrm-envelope",
-            format!("MaxEnvelopeSizekb is {}", facts.max_envelope_size_kb),
-            "raise it: `winrm set winrm/config @{MaxEnvelopeSizekb=\"500\"}`",
-        );
-    } else {
-        report.ok("winrm-envelope", format!("MaxEnvelopeSizekb is {}", facts.max_envelope_size_kb));
-    }
-    common::ports(&facts.common, &[(10250, "service:kubelet"), (10249, "service:kube-proxy")], report);
 }
 
 fn language(cluster: &Cluster, facts: &WindowsFacts, report: &mut Report<'_>) {
     let language = &facts.ui_language;
     if language.starts_with("en") || cluster.kubernetes.minor != KubernetesMinor::V1_5 {
-        report.ok("display-language", language.clone());
+        report.ok(Check::DisplayLanguage, language.clone());
     } else {
-        report.error(
-            "display-language",
-            format!("{language}; kube-proxy 1.5 reads netsh's English output and hangs for ever on others"),
-            "install the English language pack and set the system's display language to en-US \
-             (`Set-WinSystemLocale en-US`, `Set-WinUILanguageOverride en-US`), then restart",
-        );
+        let detail = format!("{language}; kube-proxy 1.5 reads netsh's English output and hangs for ever on others");
+        report.error(Check::DisplayLanguage, detail, ENGLISH);
     }
 }
 
-fn docker(cluster: &Cluster, windows: &WindowsHost, facts: &WindowsFacts, report: &mut Report<'_>) {
-    match docker_decision(windows, facts) {
-        DockerDecision::Install(zip) => {
-            docker_version(cluster, &zip.version, "name a zip of another version as `docker` in the inventory", report);
-            match &facts.docker {
-                None => report
-                    .ok("docker-install", format!("`up` installs Docker {} from the inventory's zip", zip.version)),
-                Some(_) => report.ok("docker-install", "installed by k8swin"),
-            }
-            match &facts.docker {
-                Some(docker) if !docker.running => {
-                    report.warning("docker-service", "the service `docker` does not run", "`up` starts it");
-                }
-                Some(_) => report.ok("docker-service", "runs"),
-                None => report.ok("docker-service", "`up` makes and starts it"),
-            }
+fn pending_reboot(facts: &WindowsFacts, report: &mut Report<'_>) {
+    let detail = format!("a restart is pending: {}", facts.pending_reboot.join(", "));
+    // An earlier run that was interrupted between the installation of a feature and the restart for it.
+    if facts.pending_reboot.is_empty() {
+        report.ok(Check::PendingReboot, "none");
+    } else if common::owns(&facts.common, "feature:") {
+        report.warning(Check::PendingReboot, detail, UP_RESTARTS);
+    } else {
+        report.error(Check::PendingReboot, detail, RESTART);
+    }
+}
+
+/// Before the feature Containers there is no HNS.
+fn network_service(facts: &WindowsFacts, report: &mut Report<'_>) {
+    let installed = facts.features.contains(&FeatureName::Containers);
+    match facts.details.services.get("hns") {
+        _ if facts.details.ipv6_disabled => {
+            let detail = "IPv6 is switched off (DisabledComponents), with which HNS fails";
+            report.error(Check::HostNetworkService, detail, ENABLE_IPV6);
         }
-        DockerDecision::Keep { found, unused } => {
-            docker_version(cluster, &found.version, REPLACE, report);
-            match unused {
-                None => report.ok("docker-install", "there already"),
-                Some(zip) => report.warning(
-                    "docker-install",
-                    format!(
-                        "Docker {} is there and k8swin did not install it: it is kept, and the inventory's Docker {} is \
-                         not installed",
-                        found.version, zip.version
-                    ),
-                    "fine if it fits; to have `up` install the zip, remove that Docker first (`dockerd \
-                     --unregister-service`); else remove `docker` for this host from the inventory",
-                ),
-            }
-            if found.running {
-                report.ok("docker-service", "runs");
-            } else {
-                report.error("docker-service", "the service `docker` does not run", "`Start-Service docker`");
-            }
+        Some(ServiceState::Running) => report.ok(Check::HostNetworkService, "runs"),
+        Some(_) if installed => {
+            report.error(Check::HostNetworkService, "the Host Network Service does not run", START_HNS);
         }
-        DockerDecision::NoLongerNamed => report.error(
-            "docker-install",
-            "k8swin installed the Docker of this host, and the inventory no longer names its zip: `up` would remove it",
-            "name the zip again as `docker` of this host, or install Docker by another way after a `reset`",
-        ),
-        DockerDecision::Missing => report.error("docker-version", "Docker is not installed", INSTALL),
-    }
-}
-
-fn docker_version(cluster: &Cluster, found: &str, remedy: &str, report: &mut Report<'_>) {
-    let (Some(version), Some(minimum)) = (DockerVersion::parse(found), DockerVersion::parse(MINIMUM_DOCKER)) else {
-        report.warning("docker-version", format!("`{found}` is not a version we know to read"), remedy);
-        return;
-    };
-    let too_new = cluster.kubernetes.minor == KubernetesMinor::V1_5 && version.major_minor() > (20, 10);
-    if version < minimum {
-        report.error("docker-version", format!("Docker {version}; needed: {MINIMUM_DOCKER} or later"), remedy);
-    } else if too_new {
-        report.warning(
-            "docker-version",
-            format!("Docker {version} may refuse the API version of a kubelet {}", cluster.kubernetes),
-            "Docker 1.12.2-cs2 to 20.10 are known to work; or set DOCKER_API_VERSION for the kubelet",
-        );
-    } else {
-        report.ok("docker-version", format!("Docker {version}"));
-    }
-}
-
-fn adapters(host: &Host, windows: &WindowsHost, facts: &WindowsFacts, report: &mut Report<'_>) {
-    // The transparent network took the adapter whole, with its address: it was judged before it was made.
-    let network_is_ours =
-        facts.common.owned.iter().any(|resource| resource.as_str().starts_with("transparent-network:"));
-    let physical: Vec<_> = facts.common.adapters.iter().filter(|adapter| adapter.physical).collect();
-    let connected = physical.iter().filter(|adapter| adapter.up).count();
-    if connected >= 2 {
-        report.ok("second-adapter", format!("{connected} network adapters are connected"));
-    } else {
-        report.error(
-            "second-adapter",
-            format!("{connected} network adapter is connected; a transparent network takes one whole, so two are needed"),
-            "add a second adapter to the machine (on Hyper-V: `Add-VMNetworkAdapter`, and switch MAC address spoofing on \
-             for it: `Set-VMNetworkAdapter -MacAddressSpoofing On`)",
-        );
-    }
-    let selected = |adapter: &&&Adapter| match &windows.pod_adapter {
-        AdapterSelector::Name(name) => adapter.name.eq_ignore_ascii_case(name),
-        AdapterSelector::Mac(mac) => adapter.mac.eq_ignore_ascii_case(mac),
-        AdapterSelector::Address(address) => adapter.addresses.iter().any(|net| net.addr() == *address),
-    };
-    let names: Vec<_> = physical.iter().map(|adapter| format!("`{}`", adapter.name)).collect();
-    match physical.iter().find(selected) {
-        Some(adapter) if adapter.addresses.iter().any(|net| net.addr() == host.node_address) => report.error(
-            "pod-adapter",
-            format!(
-                "`{}` carries the node's address {}: binding it would cut this connection",
-                adapter.name, host.node_address
-            ),
-            format!("name the other adapter as `pod_adapter`; there are: {}", names.join(", ")),
-        ),
-        Some(adapter) if !adapter.up => report.error(
-            "pod-adapter",
-            format!("`{}` is not connected", adapter.name),
-            "connect it (`Enable-NetAdapter`, or the virtual machine's settings)",
-        ),
-        Some(adapter) => report.ok("pod-adapter", format!("`{}` ({})", adapter.name, adapter.mac)),
-        None if network_is_ours => report.ok("pod-adapter", "bound by the transparent network of an earlier run"),
-        None => report.error(
-            "pod-adapter",
-            format!("there is no adapter `{}`; there are: {}", windows.pod_adapter, names.join(", ")),
-            "correct `pod_adapter` in the inventory",
-        ),
+        None if installed => {
+            report.error(Check::HostNetworkService, "there is no Host Network Service", START_HNS);
+        }
+        _ => report.ok(Check::HostNetworkService, "comes with the feature Containers"),
     }
 }
 
 fn routing(windows: &WindowsHost, facts: &WindowsFacts, report: &mut Report<'_>) {
     match windows.forwarding {
-        ForwardingMode::PerAdapter => report.ok("routing", "by forwarding on each adapter"),
-        ForwardingMode::Rras if facts.rras_running => report.ok("routing", "Routing and Remote Access runs"),
+        ForwardingMode::PerAdapter => report.ok(Check::Routing, "by forwarding on each adapter"),
+        ForwardingMode::Rras if facts.rras_running => report.ok(Check::Routing, "Routing and Remote Access runs"),
         ForwardingMode::Rras if facts.features.contains(&FeatureName::Routing) => {
-            report.ok("routing", "Routing and Remote Access is installed; `up` starts it");
+            report.ok(Check::Routing, "Routing and Remote Access is installed; `up` starts it");
         }
-        ForwardingMode::Rras => report.warning(
-            "routing",
-            "Routing and Remote Access is not installed",
-            "`up` installs it and restarts the host; `forwarding = \"per-adapter\"` needs neither",
-        ),
+        ForwardingMode::Rras => {
+            report.warning(Check::Routing, "Routing and Remote Access is not installed", UP_INSTALLS_ROUTING);
+        }
+    }
+}
+
+fn hyper_v(facts: &WindowsFacts, report: &mut Report<'_>) {
+    if facts.hyper_v {
+        report.ok(Check::HyperV, "there: service addresses get an internal switch of their own");
+    } else if common::is_owned(&facts.common, "service:kube-proxy") {
+        report.ok(Check::HyperV, "not there; service addresses are on Docker's adapter since an earlier run");
+    } else {
+        let detail = "the Hyper-V role is not there, so service addresses go on Docker's nat adapter `vEthernet (HNS Internal NIC)`";
+        report.warning(Check::HyperV, detail, INSTALL_HYPER_V);
+    }
+}
+
+fn services(cluster: &Cluster, facts: &WindowsFacts, report: &mut Report<'_>) {
+    let state = |name: &str| facts.details.services.get(name);
+    if cluster.kubernetes.minor == KubernetesMinor::V1_5 {
+        match state("iphlpsvc") {
+            Some(ServiceState::Running) => report.ok(Check::IpHelper, "runs"),
+            _ => report.error(Check::IpHelper, "IP Helper does not run", START_IP_HELPER),
+        }
+    }
+    // Windows starts it only where it has something to do (in a domain): stopped is as good as none.
+    match state("w32time") {
+        Some(ServiceState::Running) => report.ok(Check::ClockSynchronisation, "Windows Time runs"),
+        _ => report.warning(Check::ClockSynchronisation, "Windows Time does not run", TIME_SERVICE_WINDOWS),
+    }
+}
+
+fn firewall(facts: &WindowsFacts, report: &mut Report<'_>) {
+    let deaf: Vec<_> = facts
+        .details
+        .firewall
+        .iter()
+        .filter(|profile| profile.enabled && !profile.local_rules)
+        .map(|profile| profile.name.as_str())
+        .collect();
+    if facts.details.services.get("mpssvc").is_some_and(|state| *state != ServiceState::Running) {
+        report.error(Check::WindowsFirewall, "the firewall's service does not run", FIREWALL_SERVICE);
+    } else if deaf.is_empty() {
+        report.ok(Check::WindowsFirewall, "rules of the host count");
+    } else {
+        let detail = format!("rules of the host do not count in the profiles {}", deaf.join(", "));
+        report.error(Check::WindowsFirewall, detail, FIREWALL_POLICY);
+    }
+}
+
+fn winrm(facts: &WindowsFacts, report: &mut Report<'_>) {
+    let envelope = format!("MaxEnvelopeSizekb is {}", facts.max_envelope_size_kb);
+    // 150 KB is what common clients send; smaller than that, and streams crawl (facts F.1).
+    if facts.max_envelope_size_kb < 150 {
+        report.warning(Check::WinRmEnvelope, envelope, RAISE_ENVELOPE);
+    } else {
+        report.ok(Check::WinRmEnvelope, envelope);
+    }
+    let WinRmQuotas { shells_per_user, processes_per_shell, memory_per_shell_mb } = facts.details.winrm_quotas;
+    let small: Vec<_> = [
+        ("MaxShellsPerUser", shells_per_user, LEAST_SHELLS),
+        ("MaxProcessesPerShell", processes_per_shell, LEAST_PROCESSES),
+        ("MaxMemoryPerShellMB", memory_per_shell_mb, LEAST_MEMORY_MB),
+    ]
+    .into_iter()
+    // Zero means without a limit.
+    .filter_map(|(name, value, least)| Some((name, value.filter(|value| *value > 0 && *value < least)?, least)))
+    .map(|(name, value, least)| format!("{name} is {value}, advised: {least}"))
+    .collect();
+    if small.is_empty() {
+        report.ok(Check::WinRmQuotas, "enough shells, processes and memory");
+    } else {
+        report.warning(Check::WinRmQuotas, small.join("; "), RAISE_QUOTAS);
     }
 }

@@ -249,8 +249,11 @@ impl Remote for Connection {
         }
         let sudo = self.sudo_user().is_some();
         let command = match program {
-            // Agents lie where `Os::agent` says, in words that no shell changes.
-            Program::Agent(path) => format!("{}{path} serve", if sudo { "sudo -n " } else { "" }),
+            // Agents lie where `Os::agent` says; that and an opening are words that no shell changes.
+            Program::Agent { path, opening } => {
+                let words = [if sudo { "sudo -n " } else { "" }, path.as_str(), " serve"];
+                words.concat() + &opening.as_ref().map(|word| format!(" {word}")).unwrap_or_default()
+            }
             Program::Bootstrap => bootstrap::sh_command(sudo),
         };
         let opened = self.link.blocking(STEP, move |session| {

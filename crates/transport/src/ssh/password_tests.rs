@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::*;
-use crate::connect::{AgentBinary, connect_as};
+use crate::connect::{Agent, AgentBinary, connect_as};
 use crate::session::{AgentFate, Session};
 
 const PASSWORD: &str = "canary-Pa55word";
@@ -102,6 +102,7 @@ impl Server {
             node_address: Ipv4Addr::LOCALHOST,
             api_endpoint: None,
             pod_cidr: "192.168.0.0/24".parse().unwrap(),
+            ignore: Vec::new(),
             system: System::Linux(LinuxHost { control_plane: true, worker: true, ssh }),
         };
         let options = Options {
@@ -110,10 +111,12 @@ impl Server {
             secrets: Arc::new(Secrets::without_prompt()),
             ssh_config: None,
             on_retry: Arc::new(|_, cause| panic!("{cause}")),
+            cancel: CancellationToken::new(),
         };
         let agent = AgentBinary { sha256: Sha256::of(b"agent"), bytes: b"agent".as_slice().into() };
         let path = Os::Linux.agent(agent.sha256);
-        connect_as(&host, &agent, &path, &options, &Surroundings::default()).await
+        let agent = Agent { binary: &agent, path: &path, opening: None };
+        connect_as(&host, agent, &options, &Surroundings::default()).await
     }
 }
 

@@ -275,6 +275,7 @@ mod tests {
             node_address: Ipv4Addr::new(10, 5, 6, 215),
             api_endpoint: None,
             pod_cidr: "192.168.0.0/24".parse().unwrap(),
+            ignore: Vec::new(),
             system: System::Linux(LinuxHost { control_plane: true, worker: true, ssh: ssh.clone() }),
         };
         route(&host, &ssh, &config, &surroundings).map(|(jumps, host)| jumps.into_iter().chain([host]).collect())

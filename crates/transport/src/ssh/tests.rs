@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::*;
-use crate::connect::{AgentBinary, connect_as};
+use crate::connect::{Agent, AgentBinary, connect_as};
 use crate::session::{AgentFate, Session};
 
 const SSHD: &str = "/usr/sbin/sshd";
@@ -143,9 +143,12 @@ impl Server {
             node_address: Ipv4Addr::LOCALHOST,
             api_endpoint: None,
             pod_cidr: "192.168.0.0/24".parse().unwrap(),
+            ignore: Vec::new(),
             system: System::Linux(LinuxHost { control_plane: true, worker: true, ssh }),
         };
-        connect_as(&host, agent, &self.agent_path(), options, &surroundings).await
+        let path = self.agent_path();
+        let agent = Agent { binary: agent, path: &path, opening: None };
+        connect_as(&host, agent, options, &surroundings).await
     }
 }
 
@@ -176,6 +179,7 @@ fn options() -> Options {
         secrets: Arc::new(Secrets::without_prompt()),
         ssh_config: None,
         on_retry: Arc::new(|_, _| {}),
+        cancel: CancellationToken::new(),
     }
 }
 

@@ -73,7 +73,11 @@ pub(super) fn text(error: &WinrmError) -> String {
         }
         next = cause.source();
     }
-    causes.join(": ")
+    // "error sending request for url (…): client error (Connect)" says less than what comes after it.
+    let telling = causes
+        .iter()
+        .position(|cause| !cause.starts_with("error sending request") && !cause.starts_with("client error"));
+    causes.split_off(telling.unwrap_or(0)).join(": ")
 }
 
 /// An error of rustls without the page of its manual, which is for its users and not for ours.

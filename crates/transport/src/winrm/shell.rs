@@ -2,10 +2,11 @@
 //! nobody waits for that any more.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use k8swin_protocol::bootstrap::{POWERSHELL_PROGRAM, powershell_arguments};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use winrm_rs::{Shell, WinrmClient, WinrmError};
 use zeroize::Zeroizing;
 
@@ -21,6 +22,11 @@ const SMALLEST_SEND: usize = 16 << 10;
 
 /// How long a program that takes no more input may take to tell that it has ended.
 const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// How long a program's output waits on the host for somebody to ask for it. Asking costs a request, and at the end of a
+/// session one that is under way another connection with its log-in; but without any the host deletes the shell
+/// (`IDLE_SECONDS`), and its own end is not noticed.
+const UNASKED: Duration = Duration::from_secs(20);
 
 /// How long a clean-up request may take.
 const CLEAN_UP: Duration = Duration::from_secs(10);
@@ -50,22 +56,25 @@ pub(super) async fn serve(
         }
     };
     let _ = opened.send(Ok(()));
-    let mut closing = None;
+    let (mut closing, mut former) = (None, None::<String>);
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Start { program, reply } => match start(&shell, &program).await {
-                Ok(command_id) => {
-                    let (running, streams) = Running::new();
-                    if reply.send(Ok(running)).is_ok() {
-                        drive(&shell, &command_id, streams).await;
-                    }
-                    let ending = client.signal_terminate(&address, shell.shell_id(), &command_id);
-                    if !matches!(tokio::time::timeout(CLEAN_UP, ending).await, Ok(Ok(()))) {
-                        tracing::debug!(host = %target, "the command was not released; its shell will be");
-                    }
+            Command::Start { program, reply } => {
+                if let Some(command_id) = former.take() {
+                    release(&client, &address, &shell, &command_id).await;
                 }
-                Err(error) => drop(reply.send(Err(error))),
-            },
+                match start(&shell, &program).await {
+                    Ok(command_id) => {
+                        let (running, streams) = Running::new();
+                        if reply.send(Ok(running)).is_ok() {
+                            drive(&shell, &command_id, streams).await;
+                        }
+                        former = Some(command_id);
+                    }
+                    Err(error) => drop(reply.send(Err(error))),
+                }
+            }
+            // What runs in it ends with it.
             Command::Close { reply } => {
                 closing = Some(reply);
                 break;
@@ -84,11 +93,22 @@ pub(super) async fn serve(
     }
 }
 
+/// Ends what is left of a program, so that the next one finds its place.
+async fn release(client: &WinrmClient, address: &str, shell: &Shell<'_>, command_id: &str) {
+    let ending = client.signal_terminate(address, shell.shell_id(), command_id);
+    if !matches!(tokio::time::timeout(CLEAN_UP, ending).await, Ok(Ok(()))) {
+        tracing::debug!(host = address, "the command was not released; its shell will be");
+    }
+}
+
 /// Starts a program. winrm-rs runs it by way of `cmd /c`, which changes nothing in these words: agents lie where
-/// `Os::agent` says, and PowerShell's script is base64.
+/// `Os::agent` says, and PowerShell's script and an opening are base64.
 async fn start(shell: &Shell<'_>, program: &Program) -> Result<String, WinrmError> {
     match program {
-        Program::Agent(path) => shell.start_command(path.as_str(), &["serve"]).await,
+        Program::Agent { path, opening } => {
+            let arguments: Vec<&str> = ["serve"].into_iter().chain(opening.as_deref()).collect();
+            shell.start_command(path.as_str(), &arguments).await
+        }
         Program::Bootstrap => {
             let arguments = powershell_arguments();
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -99,42 +119,71 @@ async fn start(shell: &Shell<'_>, program: &Program) -> Result<String, WinrmErro
 
 /// Carries a program's streams until it ends.
 async fn drive(shell: &Shell<'_>, command_id: &str, streams: Streams) {
-    let Streams { stdin, output, terminate } = streams;
+    let Streams { stdin, output, wanted, terminate } = streams;
+    let turn = Turn::default();
     let last = {
-        let receiving = receive(shell, command_id, &output);
+        let receiving = receive(shell, command_id, &output, &wanted, &turn);
         tokio::pin!(receiving);
-        let sending = send(shell, command_id, stdin);
+        let sending = send(shell, command_id, stdin, &turn);
+        // Input goes first: it must be on its way before its answer is asked for.
         tokio::select! {
             biased;
             () = terminate.cancelled() => Output::Lost("it was ended".to_owned()),
-            last = &mut receiving => last,
             unsent = sending => match unsent {
                 // Perhaps it has ended, which it will tell itself.
-                Some(error @ WinrmError::Soap(_)) => match tokio::time::timeout(LAST_WORDS, receiving).await {
-                    Ok(last) => last,
-                    Err(_) => Output::Lost(fault::text(&error)),
-                },
+                Some(error @ WinrmError::Soap(_)) => {
+                    turn.over.store(true, Ordering::Relaxed);
+                    wanted.notify_one();
+                    match tokio::time::timeout(LAST_WORDS, receiving).await {
+                        Ok(last) => last,
+                        Err(_) => Output::Lost(fault::text(&error)),
+                    }
+                }
                 Some(error) => Output::Lost(fault::text(&error)),
                 None => tokio::select! {
                     () = terminate.cancelled() => Output::Lost("it was ended".to_owned()),
                     last = receiving => last,
                 },
             },
+            last = &mut receiving => last,
         }
     };
     let _ = output.send(last).await;
 }
 
+/// How input and output take turns, so that one connection serves both as long as nothing is said while an answer is
+/// waited for.
+#[derive(Default)]
+struct Turn {
+    /// Held while input is under way. Whoever asks for output takes it for a moment first.
+    input: tokio::sync::Mutex<()>,
+    /// No more input is taken: what is left to be said is asked for without being wanted.
+    over: AtomicBool,
+}
+
 /// Asks for output again and again until there is no more.
-async fn receive(shell: &Shell<'_>, command_id: &str, output: &mpsc::Sender<Output>) -> Output {
+async fn receive(
+    shell: &Shell<'_>,
+    command_id: &str,
+    output: &mpsc::Sender<Output>,
+    wanted: &Notify,
+    turn: &Turn,
+) -> Output {
     let mut pace = Pace::default();
+    let mut satisfied = true;
     loop {
+        if satisfied && !turn.over.load(Ordering::Relaxed) {
+            // Whether it is wanted or only time to look makes no difference.
+            let _ = tokio::time::timeout(UNASKED, wanted.notified()).await;
+            drop(turn.input.lock().await);
+        }
         let asked = Instant::now();
         let received = match shell.receive_next(command_id).await {
             Ok(received) => received,
             Err(error) => return Output::Lost(fault::text(&error)),
         };
-        let wait = pace.after(asked.elapsed(), received.stdout.is_empty() && received.stderr.is_empty());
+        satisfied = !received.stdout.is_empty() || !received.stderr.is_empty();
+        let wait = pace.after(asked.elapsed(), !satisfied);
         for (bytes, wrap) in
             [(received.stdout, Output::Stdout as fn(Bytes) -> Output), (received.stderr, Output::Stderr)]
         {
@@ -171,7 +220,12 @@ impl Pace {
 }
 
 /// Sends input until its end, and then that it has ended. Gives the error that stopped it.
-async fn send(shell: &Shell<'_>, command_id: &str, mut stdin: mpsc::Receiver<Bytes>) -> Option<WinrmError> {
+async fn send(
+    shell: &Shell<'_>,
+    command_id: &str,
+    mut stdin: mpsc::Receiver<Bytes>,
+    turn: &Turn,
+) -> Option<WinrmError> {
     let (mut waiting, mut most) = (VecDeque::new(), SEND);
     let mut ended = false;
     while !ended || !waiting.is_empty() {
@@ -189,6 +243,7 @@ async fn send(shell: &Shell<'_>, command_id: &str, mut stdin: mpsc::Receiver<Byt
             waiting.push_back((piece, 0));
         }
         let chunk = take(&mut waiting, most);
+        let _turn = turn.input.lock().await;
         loop {
             let part = chunk.get(..most.min(chunk.len())).unwrap_or_default();
             match shell.send_input(command_id, part, false).await {
@@ -204,6 +259,7 @@ async fn send(shell: &Shell<'_>, command_id: &str, mut stdin: mpsc::Receiver<Byt
             }
         }
     }
+    let _turn = turn.input.lock().await;
     shell.send_input(command_id, b"", true).await.err()
 }
 

@@ -181,6 +181,7 @@ fn options() -> Options {
         secrets: Arc::new(Secrets::without_prompt()),
         ssh_config: None,
         on_retry: Arc::new(|_, _| {}),
+        cancel: CancellationToken::new(),
     }
 }
 
@@ -191,6 +192,7 @@ fn host(port: u16, transport: WinRmTransport, password: &str) -> Host {
         node_address: Ipv4Addr::LOCALHOST,
         api_endpoint: None,
         pod_cidr: "192.168.1.0/24".parse().unwrap(),
+        ignore: Vec::new(),
         system: System::Windows(WindowsHost {
             winrm: WinRm {
                 user: "Administrator".into(),
@@ -212,7 +214,7 @@ fn agent(length: u32) -> AgentBinary {
 }
 
 async fn connect_to(port: u16, transport: WinRmTransport) -> Result<Session, ConnectError> {
-    connect(&host(port, transport, PASSWORD), &agent(10), &options()).await
+    connect(&host(port, transport, PASSWORD), &agent(10), None, &options()).await
 }
 
 async fn echoes(session: &mut Session, text: &str) {
@@ -223,7 +225,7 @@ async fn echoes(session: &mut Session, text: &str) {
 /// The whole life of a session with an agent of 3 MB.
 async fn full_life(server: &Running, transport: WinRmTransport) {
     let (host, agent) = (host(server.port, transport, PASSWORD), agent(750_000));
-    let mut session = connect(&host, &agent, &options()).await.unwrap();
+    let mut session = connect(&host, &agent, None, &options()).await.unwrap();
     assert!(session.put_agent());
     assert_eq!(server.counters.shells_created(), 1);
     let expected = Os::Windows.agent(agent.sha256).to_string();
@@ -237,7 +239,7 @@ async fn full_life(server: &Running, transport: WinRmTransport) {
     session.close(AgentFate::Keep).await.unwrap();
     assert_eq!(server.counters.shells_open(), 0);
     // The second session sends nothing of it.
-    let mut session = connect(&host, &agent, &options()).await.unwrap();
+    let mut session = connect(&host, &agent, None, &options()).await.unwrap();
     assert!(!session.put_agent());
     echoes(&mut session, "two").await;
     session.close(AgentFate::Remove).await.unwrap();
@@ -286,7 +288,7 @@ async fn a_wrong_password_is_refused_and_not_tried_again() {
     let server = serve_http().await;
     let options = Options { attempts: 5, on_retry: Arc::new(|_, cause| panic!("{cause}")), ..options() };
     let wrong = host(server.port, WinRmTransport::Http, "canary-wrong");
-    let error = connect(&wrong, &agent(10), &options).await.err().unwrap();
+    let error = connect(&wrong, &agent(10), None, &options).await.err().unwrap();
     assert!(matches!(error, ConnectError::Credentials { .. }), "{error}");
     assert!(!format!("{error:?} {}", error.failure()).contains("canary"), "{error}");
 }
@@ -308,14 +310,38 @@ async fn a_host_with_smaller_envelopes_gets_smaller_pieces() {
 }
 
 #[tokio::test]
+async fn a_question_and_its_answer_are_two_requests_and_the_end_is_one() {
+    let server = serve_http().await;
+    // So that it is there.
+    connect_to(server.port, WinRmTransport::Http).await.unwrap().close(AgentFate::Keep).await.unwrap();
+    let before = server.counters.requests();
+    let mut session = connect_to(server.port, WinRmTransport::Http).await.unwrap();
+    // Two for the log-in, the shell, the program, its greeting.
+    assert_eq!(server.counters.requests() - before, 5);
+    for number in 1..=20 {
+        echoes(&mut session, "one").await;
+        assert_eq!(server.counters.requests() - before, 5 + 2 * number);
+    }
+    session.leave().await.unwrap();
+    assert_eq!(server.counters.requests() - before, 5 + 2 * 20 + 1);
+    assert_eq!(server.counters.shells_open(), 0);
+}
+
+#[tokio::test]
 async fn silence_beyond_the_time_out_is_no_error() {
     let limits = Limits { timeout: Duration::from_millis(20), ..Limits::default() };
     let server = serve(Security::Http, limits).await;
     let mut session = connect_to(server.port, WinRmTransport::Http).await.unwrap();
     let before = server.counters.requests();
     // Several long polls come back empty.
-    while server.counters.requests() < before + 5 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    let several = async {
+        while server.counters.requests() < before + 5 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        () = several => {}
+        line = session.receive() => panic!("{line:?}"),
     }
     echoes(&mut session, "still there").await;
     session.close(AgentFate::Keep).await.unwrap();
@@ -397,11 +423,29 @@ async fn an_attempt_that_is_given_up_leaves_no_shell() {
     tokio::select! {
         biased;
         () = shell_is_there => {}
-        connected = connect(&host, &agent, &options) => panic!("connected already: {}", connected.is_ok()),
+        connected = connect(&host, &agent, None, &options) => panic!("connected already: {}", connected.is_ok()),
     }
     while server.counters.shells_open() > 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_cancelled_takes_away_what_it_has_put_there() {
+    let server = serve_http().await;
+    let (host, agent, options) = (host(server.port, WinRmTransport::Http, PASSWORD), agent(10), options());
+    // As soon as the file is there, which is before the agent has greeted.
+    let file_is_there = async {
+        while server.file.lock().unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+        options.cancel.cancel();
+    };
+    let (connected, ()) = tokio::join!(connect(&host, &agent, None, &options), file_is_there);
+    let error = connected.err().unwrap();
+    assert!(matches!(error, ConnectError::Cancelled { .. }) && !error.is_transient(), "{error}");
+    assert!(server.file.lock().unwrap().is_none());
+    assert_eq!(server.counters.shells_open(), 0);
 }
 
 #[tokio::test]
@@ -436,7 +480,7 @@ async fn a_missing_password_is_named() {
     if let System::Windows(windows) = &mut host.system {
         windows.winrm.password = SecretSource::Env("K8SWIN_NO_SUCH_VARIABLE".into());
     }
-    let error = connect(&host, &agent(10), &options()).await.err().unwrap();
+    let error = connect(&host, &agent(10), None, &options()).await.err().unwrap();
     assert!(matches!(error, ConnectError::Secret { .. }), "{error}");
     assert!(error.failure().hint.unwrap().contains("export K8SWIN_NO_SUCH_VARIABLE"));
 }

@@ -10,7 +10,9 @@ use k8swin_protocol::resource::{PauseImage, TransparentNetwork};
 use serde::de::DeserializeOwned;
 
 use super::super::{DockerNetworkState, Image, PlatformError, Result};
-use super::docker_answer::{BASE_LABEL, INTERFACE_OPTION, InspectedImage, InspectedNetwork, dockerfile, pick_adapter};
+use super::docker_answer::{
+    BASE_LABEL, INTERFACE_OPTION, InspectedImage, InspectedNetwork, InspectedVersion, dockerfile, pick_adapter,
+};
 use super::{network, services};
 
 /// Docker's service.
@@ -115,6 +117,21 @@ pub(super) fn image(tag: &str) -> Result<Option<Image>> {
     let answer = run(&attempted, &["inspect", "--type", "image", &id], "")?;
     let inspected: Vec<InspectedImage> = parse(&attempted, &answer)?;
     Ok(inspected.into_iter().next().map(InspectedImage::into_image))
+}
+
+/// The version of Windows that each image was made for, by its tag.
+pub(super) fn image_versions() -> Result<BTreeMap<String, String>> {
+    let attempted = "look at the images";
+    let identities = run(attempted, &["images", "--quiet", "--no-trunc"], "")?;
+    let mut identities: Vec<_> = identities.split_whitespace().collect();
+    identities.sort_unstable();
+    identities.dedup();
+    if identities.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let answer = run(attempted, &[&["inspect", "--type", "image"], identities.as_slice()].concat(), "")?;
+    let inspected: Vec<InspectedVersion> = parse(attempted, &answer)?;
+    Ok(inspected.into_iter().flat_map(InspectedVersion::by_tag).collect())
 }
 
 pub(super) fn build_pause_image(image: &PauseImage) -> Result<()> {

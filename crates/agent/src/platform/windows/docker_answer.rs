@@ -83,6 +83,24 @@ impl InspectedImage {
     }
 }
 
+/// An image of `docker inspect`, as the Windows version goes that it was made for.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct InspectedVersion {
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    #[serde(default)]
+    os_version: Option<String>,
+}
+
+impl InspectedVersion {
+    /// Each of its tags with the version; nothing for an image that names none.
+    pub(super) fn by_tag(self) -> impl Iterator<Item = (String, String)> {
+        let version = self.os_version.filter(|version| !version.is_empty());
+        self.repo_tags.unwrap_or_default().into_iter().filter_map(move |tag| Some((tag, version.clone()?)))
+    }
+}
+
 /// The host's adapter of a transparent network that is bound to the adapter `bound`: where there are several, the one with
 /// the hardware address of `bound`, which an external switch gives to the host's side.
 pub(super) fn pick_adapter(adapters: &[Adapter], bound: Option<&str>) -> Result<Option<String>, String> {
@@ -138,6 +156,16 @@ mod tests {
         };
         assert_eq!(found.first(), Some(&("pods".to_owned(), expected)));
         assert_eq!(found.last().map(|found| found.1.subnet), Some(None));
+    }
+
+    #[test]
+    fn the_windows_version_of_an_image_is_told_by_its_tags() {
+        let json = r#"[{"RepoTags": ["base:1", "base:2"], "OsVersion": "10.0.14393.2273"}, {"RepoTags": ["linux:1"]},
+            {"RepoTags": null, "OsVersion": "10.0.14393.1"}]"#;
+        let found: Vec<InspectedVersion> = serde_json::from_str(json).unwrap();
+        let found: Vec<_> = found.into_iter().flat_map(InspectedVersion::by_tag).collect();
+        let version = || "10.0.14393.2273".to_owned();
+        assert_eq!(found, [("base:1".to_owned(), version()), ("base:2".to_owned(), version())]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8swin_protocol::facts::{Adapter, CommonFacts, RouteEntry, ServiceStatus, WindowsFacts};
+use k8swin_protocol::probe::{Attempt, Connect, Listen};
 use k8swin_protocol::resource::{FeatureName, FirewallRule, PauseImage, TransparentNetwork};
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
@@ -13,10 +14,11 @@ use super::super::{
 };
 use super::super::{files as contents, host_lock};
 use super::{
-    change, docker, features, files, firewall, network, network_settings, remote_access, search_path, services, switch,
-    system,
+    change, details, docker, features, files, firewall, network, network_settings, remote_access, search_path,
+    services, switch, system,
 };
 use crate::ledger;
+use crate::probe::{self, Listeners};
 
 /// Where the cluster's programs and images go.
 const DRIVE: &str = r"C:\";
@@ -25,6 +27,8 @@ const DRIVE: &str = r"C:\";
 #[derive(Default)]
 pub(in super::super) struct WindowsHost {
     own: Option<Executable>,
+    /// For other hosts' agents, while preflight asks for it.
+    listeners: Listeners,
 }
 
 impl Platform for WindowsHost {
@@ -45,9 +49,11 @@ impl Platform for WindowsHost {
         let version = system::version()?;
         let found = network::found()?;
         let forwarding = network::forwarding_adapters(&found)?;
+        let (hostname, machine_id) = (system::hostname()?, system::machine_id()?);
         let common = CommonFacts {
-            hostname: system::hostname()?,
-            machine_id: system::machine_id()?,
+            details: details::common(&hostname, &machine_id, &found),
+            hostname,
+            machine_id,
             boot_id: system::boot_id()?,
             clock_ms: self.now_ms(),
             user: system::user()?,
@@ -75,6 +81,7 @@ impl Platform for WindowsHost {
             rras_running: services::running("RemoteAccess")? == Some(true),
             forwarding,
             max_envelope_size_kb: system::max_envelope_size_kb(),
+            details: details::windows()?,
         }))
     }
 
@@ -175,6 +182,14 @@ impl Platform for WindowsHost {
 
     fn service_status(&mut self, name: &str) -> Result<ServiceStatus> {
         services::status(name)
+    }
+
+    fn listen(&mut self, wanted: &Listen) -> Result<Vec<u16>> {
+        Ok(self.listeners.listen(wanted))
+    }
+
+    fn connect(&mut self, wanted: &Connect) -> Result<Vec<Attempt>> {
+        Ok(probe::connect(wanted))
     }
 
     fn reboot(&mut self, reason: &str) -> Result<()> {

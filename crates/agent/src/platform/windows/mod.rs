@@ -10,6 +10,8 @@ mod api;
 #[cfg(windows)]
 mod change;
 #[cfg(windows)]
+mod details;
+#[cfg(windows)]
 mod docker;
 mod docker_answer;
 mod embedded_instance;

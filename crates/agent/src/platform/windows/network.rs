@@ -39,6 +39,8 @@ pub(super) struct Found {
     pub(super) bound: bool,
     /// Whether it asks DHCP for its addresses.
     pub(super) dhcp: bool,
+    /// The largest packet in bytes.
+    pub(super) mtu: u32,
 }
 
 /// All adapters but the loopback one. `GetAdaptersAddresses` has only those to which IPv4 is bound: the pod adapter is not
@@ -88,7 +90,7 @@ pub(super) fn found() -> Result<Vec<Found>> {
         };
         // SAFETY: both variants are the same bits.
         let dhcp = unsafe { entry.Anonymous2.Flags } & IP_ADAPTER_DHCP_ENABLED != 0;
-        adapters.push(Found { adapter, index, luid: entry.Luid, bound: true, dhcp });
+        adapters.push(Found { adapter, index, luid: entry.Luid, bound: true, dhcp, mtu: entry.Mtu });
     }
     let listed: BTreeSet<_> = adapters.iter().map(|found| found.index).collect();
     adapters.extend(hardware()?.into_iter().filter(|found| !listed.contains(&found.index)));
@@ -139,6 +141,7 @@ fn hardware() -> Result<Vec<Found>> {
         luid: row.InterfaceLuid,
         bound: false,
         dhcp: false,
+        mtu: row.Mtu,
     });
     let found = found.collect();
     // SAFETY: Windows allocated the table, and no row of it is used any more.

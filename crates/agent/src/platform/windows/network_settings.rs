@@ -8,7 +8,7 @@ use super::{netsh, netsh_arguments, network};
 
 /// Where Windows keeps the routes that `route -p` adds: one value each, `destination,mask,router,metric`. It has no
 /// adapter (facts E), so nothing of ours is ever put there.
-const PERSISTENT_ROUTES: &str = r"SYSTEM\CurrentControlSet\Services\Tcpip\Parameters\PersistentRoutes";
+pub(super) const PERSISTENT_ROUTES: &str = r"SYSTEM\CurrentControlSet\Services\Tcpip\Parameters\PersistentRoutes";
 
 /// How an adapter gets its addresses.
 pub(super) fn addressing(adapter: &str) -> Result<Option<Addressing>> {

@@ -15,8 +15,10 @@ use serde_json::{Value, json};
 
 use self::store::{Store, object};
 pub(super) use self::store::{collection_of, object_path};
+
 use super::process::Process;
 use super::spec::HostSpec;
+use super::virtual_network::SimulatedNetwork;
 
 /// A simulated second takes this many milliseconds of a host that waits for others.
 const PACE: u32 = 50;
@@ -30,6 +32,7 @@ pub struct SimulatedCluster {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    network: SimulatedNetwork,
 }
 
 pub(super) struct State {
@@ -94,7 +97,8 @@ impl SimulatedCluster {
             store: Store::default(),
             registered: BTreeSet::new(),
         };
-        Self { shared: Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }) }
+        let (changed, network) = (Condvar::new(), SimulatedNetwork::default());
+        Self { shared: Arc::new(Shared { state: Mutex::new(state), changed, network }) }
     }
 
     /// Answers a request of the Kubernetes API with a status code and a body. The status is 0, and the body null, while
@@ -107,6 +111,11 @@ impl SimulatedCluster {
         drop(state);
         self.shared.changed.notify_all();
         answer
+    }
+
+    /// The network between the hosts.
+    pub(super) fn network(&self) -> &SimulatedNetwork {
+        &self.shared.network
     }
 
     /// Takes note of what runs on a host now.
