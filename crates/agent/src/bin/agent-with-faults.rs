@@ -12,7 +12,8 @@ fn main() -> ExitCode {
     let done = match (arguments.next().as_deref(), arguments.next()) {
         (Some("serve"), Some(wanted)) => {
             let host = with_faults(this_host(), Path::new(&wanted));
-            k8swin_agent::serve(host, io::stdin().lock(), io::stdout().lock()).map_err(|error| error.to_string())
+            k8swin_agent::serve(host, Vec::new(), io::stdin().lock(), io::stdout().lock())
+                .map_err(|error| error.to_string())
         }
         #[cfg(windows)]
         (Some("service"), Some(name)) => k8swin_agent::host_service(&name).map_err(|error| error.to_string()),

@@ -5,7 +5,7 @@ hostname=$1 template=$2 folder=$3
 echo "$hostname" > /proc/sys/kernel/hostname
 # A disk of its own: how full this machine's is, is nothing that a kubelet should act upon.
 mkdir -p "$folder/disk"
-mount -o loop "$folder/disk.img" "$folder/disk"
+mount -o loop "$folder/disk.img" "$folder/disk" || echo 'no disk of its own: this machine has no loop devices'
 mkdir -p "$folder/disk/upper" "$folder/disk/work"
 mount -t overlay -o "lowerdir=$template,upperdir=$folder/disk/upper,workdir=$folder/disk/work" overlay "$folder/prefix"
 # A resolver that cannot be reached would be asked, and waited for.
