@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use k8swin_agent::Host;
+use k8swin_agent::platform::SystemRoute;
 use k8swin_inventory::{Check, Cluster};
 use k8swin_lab::{Lab, LabOptions};
 use k8swin_orchestrator::report::{Finding, Preflight, Severity};
-use k8swin_orchestrator::{Options, preflight};
+use k8swin_orchestrator::{Options, preflight, up};
 use k8swin_protocol::resource::Protection;
 use k8swin_protocol::{Os, Sha256};
 use k8swin_transport::Secrets;
@@ -186,6 +188,33 @@ fn a_finished_cluster_is_green_and_a_machine_in_the_place_of_another_is_not() {
     lab.json(&["up", "--ignore", "win02:known-identity"]).exits(0);
     // Now it is the known one.
     lab.json(&["preflight"]).exits(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_up_made_and_is_no_longer_so_is_told_and_up_mends_it() {
+    let here = Here::start(&inventory(2, 1)).await;
+    up(&here.cluster, &here.options).await.unwrap();
+    let before = bad(&here.preflight().await.findings);
+    for (name, check) in [("host1", Check::Services), ("host2", Check::Services), ("host1", Check::Routes)] {
+        let mut platform = here.lab.host(name).unwrap().simulated().platform();
+        match (&mut platform, check) {
+            (Host::Linux(linux), Check::Services) => linux.stop_unit("kubelet").unwrap(),
+            (Host::Windows(windows), _) => windows.stop_service("kube-proxy").unwrap(),
+            (Host::Linux(linux), _) => {
+                let pods = here.cluster.hosts[0].pod_cidr;
+                let route = linux.routes().unwrap().into_iter().find(|route| route.destination == pods).unwrap();
+                let (via, adapter) = (route.via.unwrap(), route.adapter);
+                linux.remove_route(&SystemRoute { destination: pods, via, adapter }).unwrap();
+            }
+        }
+        let after = bad(&here.preflight().await.findings);
+        let new: Vec<_> = after.difference(&before).collect();
+        assert_eq!(new, [&(name.to_owned(), check)]);
+        let summary = up(&here.cluster, &here.options).await.unwrap();
+        assert_eq!(summary.hosts.values().map(|host| host.changed).sum::<usize>(), 1, "{check} of {name}");
+        assert_eq!(bad(&here.preflight().await.findings), before);
+    }
+    here.lab.shutdown().await.unwrap();
 }
 
 #[test]

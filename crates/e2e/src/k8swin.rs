@@ -1,5 +1,6 @@
 //! Runs `k8swin` as its user does: a process of its own, on a machine that is on the hosts' network.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,9 @@ use crate::error::{Error, file};
 use crate::hosts::Hosts;
 use crate::interrupt::Interrupt;
 use crate::trouble::Troubles;
+
+/// What a run ends with that found something in the way, and changed nothing (README, exit codes).
+const IN_THE_WAY: i32 = 3;
 
 /// What a run ends with that did its work on some hosts and not on others (README, exit codes).
 const SOME_HOSTS: i32 = 4;
@@ -132,6 +136,17 @@ impl Outcome {
     /// An error unless the run did all that can be done without one host, and says so of that host only.
     pub(crate) fn failed_on(self, host: &str) -> Result<Self, Error> {
         if self.code == SOME_HOSTS && self.failed() == [host] { Ok(self) } else { Err(self.error()) }
+    }
+
+    /// The hosts with what it found wrong with them; an error unless it ended because of that.
+    pub(crate) fn refused(self) -> Result<BTreeSet<(String, String)>, Error> {
+        if self.code != IN_THE_WAY {
+            return Err(self.error());
+        }
+        let findings = self.document["findings"].as_array().into_iter().flatten();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let errors = findings.filter(|finding| finding["severity"] == "error");
+        Ok(errors.map(|finding| (text(&finding["host"]), text(&finding["check"]))).collect())
     }
 
     /// The hosts that the document has errors of.

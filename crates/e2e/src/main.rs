@@ -5,6 +5,7 @@
 )]
 
 #[cfg(target_os = "linux")]
+mod damage;
 mod error;
 #[cfg(target_os = "linux")]
 mod flags;

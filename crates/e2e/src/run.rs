@@ -21,7 +21,7 @@ use crate::parts::Parts;
 use crate::trouble::Troubles;
 use crate::twin::Desk;
 use crate::windows::WindowsParts;
-use crate::{flags, logs, outage, programs};
+use crate::{damage, flags, logs, outage, programs};
 
 /// Build a cluster of real hosts in a sandbox on this machine with k8swin, prove it, and take it apart.
 #[derive(Clone, Debug, Parser)]
@@ -156,14 +156,12 @@ fn commands(
     parts: &mut Parts,
     interrupt: &Interrupt,
 ) -> Result<(), Error> {
-    parts.part("preflight", || {
-        let outcome = k8swin.run("preflight", hosts, interrupt)?.succeeded()?;
-        Ok(((), format!("{} ok, {} warnings", outcome.findings("ok"), outcome.findings("warning"))))
-    })?;
+    preflight(k8swin, hosts, parts, interrupt, "preflight")?;
     up(k8swin, hosts, parts, interrupt, "up")?;
     verify(k8swin, hosts, parts, interrupt, "verify")?;
     let changed = up(k8swin, hosts, parts, interrupt, "up again")?;
     unchanged(changed)?;
+    damage::damages(cluster, k8swin, hosts, parts, interrupt)?;
     for name in hosts.names() {
         parts.part(format!("reboot {name}"), || {
             interrupt.check()?;
@@ -223,6 +221,20 @@ fn reset(
     parts.part(name, || {
         let outcome = k8swin.run("reset", hosts, interrupt)?.succeeded()?;
         Ok(((), format!("changed {}", outcome.count("changed")?)))
+    })
+}
+
+/// Runs `preflight`, which finds nothing that stands in the way.
+pub(crate) fn preflight(
+    k8swin: &mut K8swin,
+    hosts: &mut Hosts,
+    parts: &mut Parts,
+    interrupt: &Interrupt,
+    name: &str,
+) -> Result<(), Error> {
+    parts.part(name, || {
+        let outcome = k8swin.run("preflight", hosts, interrupt)?.succeeded()?;
+        Ok(((), format!("{} ok, {} warnings", outcome.findings("ok"), outcome.findings("warning"))))
     })
 }
 

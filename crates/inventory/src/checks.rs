@@ -46,6 +46,8 @@ checks! {
     OtherCluster = "other-cluster",
     Leftovers = "leftovers",
     Ports = "ports",
+    Services = "services",
+    Routes = "routes",
     // Linux.
     Kernel = "kernel",
     Systemd = "systemd",

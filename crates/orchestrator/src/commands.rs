@@ -236,8 +236,9 @@ async fn up_with(fleet: &mut Fleet<'_>, supplies: &Supplies, state: &StateDir) -
     // Whether the programs can be had is known already: they are here.
     let (mut findings, _) = judge(fleet, state, &token, None).await;
     fleet.led()?;
-    // An unreachable host is reported as such; it does not keep the others from being built.
-    findings.retain(|finding| finding.check != Check::Reachable);
+    // An unreachable host is reported as such; it does not keep the others from being built. What an earlier run made and
+    // is no longer so is what this one is for.
+    findings.retain(|finding| !matches!(finding.check, Check::Reachable | Check::Services | Check::Routes));
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
         return Err(RunError::Preflight(findings));
     }

@@ -22,4 +22,4 @@ pub use machine::children;
 pub use network::{Adapter, Namespace, Network, listen};
 pub use rootfs::{Flavour, Rootfs, debian};
 pub use sandbox::{Sandbox, cache, needed};
-pub use windows::{ADMINISTRATOR, CommandMark, WindowsHost, WindowsSettings, require_wine};
+pub use windows::{ADMINISTRATOR, CommandMark, WindowsHost, WindowsSettings, require_moved_clock, require_wine};

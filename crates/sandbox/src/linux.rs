@@ -23,6 +23,10 @@ const RESTARTS: i32 = 133;
 /// The PATH that sshd gives to root on Debian.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What the package of a kernel says that is in it.
+const BUILT_IN: &str = "kernel/drivers/net/veth.ko\nkernel/fs/overlayfs/overlay.ko\nkernel/net/bridge/br_netfilter.ko\n\
+                        kernel/net/bridge/bridge.ko\nkernel/net/netfilter/nf_conntrack.ko\n";
+
 /// Files that a node has and no package brings: path below the root, mode, content.
 const NODE_FILES: [(&str, u32, &str); 5] = [
     ("etc/systemd/system/sandbox-prepare.service", 0o644, include_str!("linux/sandbox-prepare.service")),
@@ -301,7 +305,7 @@ fn write_files(folder: &Path, settings: &LinuxSettings) -> Result<(), SandboxErr
     let release =
         fs::read_to_string("/proc/sys/kernel/osrelease").map_err(file("read", "/proc/sys/kernel/osrelease"))?;
     let modules = format!("usr/lib/modules/{}", release.trim());
-    files.write(&format!("{modules}/modules.builtin"), 0o644, "kernel/net/bridge/br_netfilter.ko\n")?;
+    files.write(&format!("{modules}/modules.builtin"), 0o644, BUILT_IN)?;
     files.write(&format!("{modules}/modules.order"), 0o644, "")?;
     files.enable("systemd-networkd.service", "multi-user.target")?;
     files.enable("systemd-networkd-wait-online.service", "network-online.target")?;

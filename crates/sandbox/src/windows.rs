@@ -26,6 +26,9 @@ pub const ADMINISTRATOR: &str = "Administrator";
 /// The variable of the environment by which the processes of one command are known.
 const MARK: &str = "K8SWIN_SANDBOX_COMMAND";
 
+/// What tells programs another time than the kernel's, which all hosts share.
+const MOVED_CLOCK: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+
 /// What a host is.
 #[derive(Clone, Debug)]
 pub struct WindowsSettings {
@@ -51,6 +54,8 @@ pub struct WindowsHost {
     /// A program of Linux that each boot begins with, before Wine, and its arguments.
     before_boot: Option<Vec<String>>,
     commands: AtomicU64,
+    /// By how many seconds the clock is ahead, for programs that start now.
+    ahead: AtomicU64,
 }
 
 /// What one command is known by.
@@ -86,7 +91,15 @@ impl WindowsHost {
             arguments: &arguments,
             console: &folder.join("console"),
         })?;
-        let mut host = Self { settings, folder, machine, leader: 0, before_boot: None, commands: AtomicU64::new(0) };
+        let mut host = Self {
+            settings,
+            folder,
+            machine,
+            leader: 0,
+            before_boot: None,
+            commands: AtomicU64::new(0),
+            ahead: AtomicU64::new(0),
+        };
         host.wait_for_files()?;
         Ok(host)
     }
@@ -207,7 +220,18 @@ impl WindowsHost {
     pub fn wine(&self, words: &[&str]) -> Command {
         let mut all = vec![LOADER];
         all.extend(words);
-        self.linux(&all)
+        let mut command = self.linux(&all);
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        if ahead > 0 {
+            command.env("LD_PRELOAD", MOVED_CLOCK).env("FAKETIME", format!("+{ahead}s"));
+        }
+        command
+    }
+
+    /// Moves the clock, for programs of Windows that start from now on: those that run have the time that they had. Needs
+    /// [`require_moved_clock`].
+    pub fn set_clock_ahead(&self, ahead: Duration) {
+        self.ahead.store(ahead.as_secs(), Ordering::Relaxed);
     }
 
     /// A program of Windows whose processes, and theirs, can be ended together: as one command of a remote shell.
@@ -280,6 +304,20 @@ pub fn require_wine() -> Result<(), SandboxError> {
         }
     }
     require(&[("nsenter", "util-linux")])
+}
+
+/// Says whether what moves clocks is missing.
+///
+/// # Errors
+/// [`SandboxError::Missing`].
+pub fn require_moved_clock() -> Result<(), SandboxError> {
+    if Path::new(MOVED_CLOCK).is_file() {
+        return Ok(());
+    }
+    Err(SandboxError::Missing {
+        what: format!("there is no {MOVED_CLOCK}"),
+        remedy: "apt-get install --no-install-recommends libfaketime".to_owned(),
+    })
 }
 
 fn command_line(process: u32) -> String {

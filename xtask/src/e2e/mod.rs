@@ -85,6 +85,7 @@ fn needed(cluster: &Cluster) -> Result<(), String> {
     k8swin_sandbox::needed().map_err(|error| error.to_string())?;
     if cluster.hosts.iter().any(|host| host.os() == Os::Windows) {
         k8swin_sandbox::require_wine().map_err(|error| error.to_string())?;
+        k8swin_sandbox::require_moved_clock().map_err(|error| error.to_string())?;
     }
     let missing = dist::missing();
     if missing.is_empty() { Ok(()) } else { Err(missing.join("; ")) }

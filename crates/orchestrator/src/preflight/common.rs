@@ -1,12 +1,13 @@
 //! Checks that both operating systems share.
 
+use ipnet::Ipv4Net;
 use k8swin_inventory::{Check, Cluster};
-use k8swin_protocol::facts::{CommonFacts, Listener};
+use k8swin_protocol::facts::{CommonFacts, Listener, ServiceState};
 use k8swin_protocol::{Facts, Os};
 
 use super::catalogue::{
     CONNECT_ADAPTER, FREE_PORT, FREE_SPACE, FULL_TOKEN, KNOWN_DISTRIBUTION, MORE_MEMORY, NODE_ADDRESS_KEY, OWN_NAME,
-    OWN_NAME_WINDOWS, RENAME, RENAME_WINDOWS, RESET_OTHER, SET_CLOCK, SET_CLOCK_WINDOWS, SUDO,
+    OWN_NAME_WINDOWS, RENAME, RENAME_WINDOWS, RESET_OTHER, SET_CLOCK, SET_CLOCK_WINDOWS, SUDO, UP_MENDS,
 };
 use super::{Report, Seen};
 
@@ -45,6 +46,7 @@ pub(super) fn check(cluster: &Cluster, seen: &Seen<'_>, report: &mut Report<'_>)
     names(seen, report);
     clock(seen, report);
     disk_and_memory(seen, report);
+    built(seen.facts.common(), report);
     match &seen.facts.common().cluster {
         Some(other) if *other != cluster.name => {
             report.error(Check::OtherCluster, format!("the host belongs to the cluster `{other}`"), RESET_OTHER);
@@ -181,11 +183,39 @@ fn disk_and_memory(seen: &Seen<'_>, report: &mut Report<'_>) {
     }
 }
 
-/// Ports that must be free, or held by what an earlier run made. `owner` is the resource that stands for our own program.
+/// What an earlier `up` made is still as it was made: its services run, its routes are there.
+fn built(common: &CommonFacts, report: &mut Report<'_>) {
+    let down: Vec<_> = common.services.iter().filter(|service| service.state != ServiceState::Running).collect();
+    if down.is_empty() {
+        report.ok(Check::Services, format!("{} of ours, all running", common.services.len()));
+    } else {
+        let told = down.iter().map(|service| match service.last_exit {
+            Some(exit) => format!("{} is {} (it ended with {exit})", service.name, service.state),
+            None => format!("{} is {}", service.name, service.state),
+        });
+        report.error(Check::Services, told.collect::<Vec<_>>().join("; "), UP_MENDS);
+    }
+    let routes: Vec<Ipv4Net> = common
+        .owned
+        .iter()
+        .filter_map(|resource| resource.as_str().strip_prefix("route:"))
+        .filter_map(|destination| destination.parse().ok())
+        .collect();
+    let there = |destination: &&Ipv4Net| common.routes.iter().any(|route| route.destination == **destination);
+    let gone: Vec<_> = routes.iter().filter(|route| !there(route)).map(ToString::to_string).collect();
+    if gone.is_empty() {
+        report.ok(Check::Routes, format!("{} of ours, all there", routes.len()));
+    } else {
+        report.error(Check::Routes, format!("gone: {}", gone.join(", ")), UP_MENDS);
+    }
+}
+
+/// Ports that must be free, or held by what an earlier run made. `owner` is the resource that stands for our own program:
+/// while that does not run, it holds no port.
 pub(super) fn ports(os: Os, seen: &CommonFacts, needed: &[(u16, &str)], report: &mut Report<'_>) {
     let foreign: Vec<&Listener> = needed
         .iter()
-        .filter(|(_, owner)| !is_owned(seen, owner))
+        .filter(|(_, owner)| !is_owned(seen, owner) || is_down(seen, owner))
         .flat_map(|(port, _)| seen.listeners.iter().filter(move |listener| listener.port == *port))
         .collect();
     if foreign.is_empty() {
@@ -204,6 +234,12 @@ pub(super) fn ports(os: Os, seen: &CommonFacts, needed: &[(u16, &str)], report: 
     let mut fix = FREE_PORT.with(&[]);
     fix.commands = foreign.iter().map(command).collect();
     report.error(Check::Ports, format!("taken: {}", taken.join(", ")), fix);
+}
+
+/// Whether the service that a resource stands for is known not to run.
+fn is_down(common: &CommonFacts, owner: &str) -> bool {
+    let name = owner.split_once(':').map_or(owner, |(_, name)| name);
+    common.services.iter().any(|service| service.name == name && service.state != ServiceState::Running)
 }
 
 /// Whether an earlier run made this resource.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use k8swin_inventory::{Check, Ignored};
 use k8swin_protocol::Facts;
-use k8swin_protocol::facts::DockerNetwork;
+use k8swin_protocol::facts::{DockerNetwork, ServiceState, ServiceStatus};
 use k8swin_protocol::probe::Outcome;
 use k8swin_protocol::resource::FeatureName;
 
@@ -157,6 +157,15 @@ fn ports_held_by_our_own_units_are_fine_and_foreign_holders_are_named() {
         sample.windows.common.owned.push(resource(&format!("service:{service}")));
         assert!(bad(&sample.findings()).is_empty());
     }
+
+    // Of a program of ours that does not run, nobody holds the port but another.
+    let mut sample = Sample::finished();
+    let kubelet =
+        ServiceStatus { name: "kubelet".into(), state: ServiceState::Stopped, restarts: None, last_exit: None };
+    sample.linux.common.services.push(kubelet);
+    let findings = sample.findings();
+    let told: Vec<_> = bad(&findings).iter().map(|finding| finding.check.name()).collect();
+    assert_eq!(told, ["services", "ports"], "{findings:#?}");
 }
 
 #[test]

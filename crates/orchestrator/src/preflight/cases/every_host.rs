@@ -1,6 +1,14 @@
 //! Every host.
 
+use k8swin_protocol::facts::{LastExit, ServiceStatus};
+
 use super::*;
+use crate::preflight::samples::resource;
+
+fn status(name: &str, state: ServiceState, code: Option<i32>) -> ServiceStatus {
+    let last_exit = code.map(|code| LastExit { code: Some(code), signal: None, at_ms: None });
+    ServiceStatus { name: name.into(), state, restarts: None, last_exit }
+}
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -21,6 +29,27 @@ pub(super) const CASES: &[Case] = &[
         names: &["administrator"],
         remedy: "LocalAccountTokenFilterPolicy",
         spoil: |sample| sample.windows.common.privileged = false,
+    },
+    Case {
+        host: "lin01",
+        check: "services",
+        severity: Error,
+        names: &["kubelet is failed (it ended with code 255)"],
+        remedy: "k8swin up",
+        spoil: |sample| {
+            sample.linux.common.services = vec![
+                status("kubelet", ServiceState::Failed, Some(255)),
+                status("kube-proxy", ServiceState::Running, None),
+            ];
+        },
+    },
+    Case {
+        host: "win01",
+        check: "routes",
+        severity: Error,
+        names: &["192.168.7.0/24"],
+        remedy: "k8swin up",
+        spoil: |sample| sample.windows.common.owned.push(resource("route:192.168.7.0/24")),
     },
     Case {
         host: "lin01",

@@ -217,3 +217,28 @@ pub(super) static PORTS: Entry = Entry {
     source: "facts B.2",
     remedies: &[FREE_PORT],
 };
+
+pub(in crate::preflight) const UP_MENDS: Remedy =
+    remedy("run `up` again, which mends it; if it comes back, look at who does it", &["k8swin up inventory.toml"]);
+
+pub(super) static SERVICES: Entry = Entry {
+    check: Check::Services,
+    group: EVERY,
+    worst: Severity::Error,
+    looks_at: "the services that an earlier `up` made",
+    expected: "they run",
+    why: "a node whose kubelet or kube-proxy does not run loses its pods, or the services' addresses",
+    source: "facts B.2",
+    remedies: &[UP_MENDS],
+};
+
+pub(super) static ROUTES: Entry = Entry {
+    check: Check::Routes,
+    group: EVERY,
+    worst: Severity::Error,
+    looks_at: "the routes that an earlier `up` made",
+    expected: "they are there",
+    why: "without the route to a node's pod subnet, its pods cannot be reached from this host",
+    source: "facts E",
+    remedies: &[UP_MENDS],
+};

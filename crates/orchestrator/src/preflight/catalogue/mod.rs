@@ -162,6 +162,8 @@ pub fn entry(check: Check) -> &'static Entry {
         Check::OtherCluster => &host::OTHER_CLUSTER,
         Check::Leftovers => &host::LEFTOVERS,
         Check::Ports => &host::PORTS,
+        Check::Services => &host::SERVICES,
+        Check::Routes => &host::ROUTES,
         Check::Kernel => &linux::KERNEL,
         Check::Systemd => &linux::SYSTEMD,
         Check::ControlGroups => &linux::CONTROL_GROUPS,
