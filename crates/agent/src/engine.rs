@@ -345,7 +345,8 @@ impl<'a, R: Resource> Engine<'a, R> {
     }
 
     fn context(&mut self, resource: &R) -> Result<Context> {
-        let started_with = self.ledger.entry(&resource.id()).and_then(|entry| entry.started_with);
+        let entry = self.ledger.entry(&resource.id());
+        let (recorded, started_with) = (entry.is_some(), entry.and_then(|entry| entry.started_with));
         let mut copies = Vec::new();
         if let Some(file) = resource.file()
             && let Content::Blob(blob) = file.content
@@ -357,7 +358,7 @@ impl<'a, R: Resource> Engine<'a, R> {
             }
             copies.extend(self.ledger.copies(blob.sha256).into_iter().filter(|path| *path != file.path));
         }
-        Ok(Context { started_with, copies })
+        Ok(Context { recorded, started_with, copies })
     }
 
     fn missing_blob(&mut self, resource: &R, context: &Context) -> Result<Option<Sha256>> {

@@ -242,7 +242,8 @@ pub enum Protection {
     Secret,
 }
 
-/// A folder. Removed only if k8swin made it and it is empty, or if it is `purged`.
+/// A folder. Removed only if k8swin made it and it is empty, or if it is `purged`; one that was there before is left as
+/// empty as it was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Directory {
     /// Where.

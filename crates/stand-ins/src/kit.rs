@@ -87,11 +87,14 @@ const REGISTRY: &str = r#"REGEDIT4
 "Type"=dword:00000010
 "Start"=dword:00000004
 "ErrorControl"=dword:00000001
-"ImagePath"="C:\\stand-ins\\remote-access.exe"
+"ImagePath"="C:\\stand-ins\\system-services.exe RemoteAccess"
 "ObjectName"="LocalSystem"
 "DisplayName"="Routing and Remote Access"
 
 "#;
+
+/// What hosts have that have the feature Containers, for `sc.exe create`.
+pub const HOST_NETWORK_SERVICE: (&str, &str) = ("hns", r"C:\stand-ins\system-services.exe hns");
 
 /// The stand-ins, built.
 pub struct Kit {
@@ -290,7 +293,7 @@ impl Kit {
             copy(&self.libraries.join(&name), drive.join(place).join(&name))?;
         }
         copy(&self.programs.join("netsh.exe"), system.join("netsh.exe"))?;
-        copy(&self.programs.join("remote-access.exe"), own.join("remote-access.exe"))?;
+        copy(&self.programs.join("system-services.exe"), own.join("system-services.exe"))?;
         copy(&self.programs.join("docker.exe"), docker.join("docker.exe"))?;
         copy(&self.programs.join("dockerd.exe"), docker.join("dockerd.exe"))?;
         let linux_side = prefix.join(LINUX_SIDE);

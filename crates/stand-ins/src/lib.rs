@@ -9,7 +9,8 @@
 //! | stand-in | for | state |
 //! |---|---|---|
 //! | `netsh.exe` | addresses, routes, forwarding, router type, firewall rules | Linux, registry, `C:\stand-ins\network.json`; calls in `C:\stand-ins\netsh.log` |
-//! | `remote-access.exe` | the service `RemoteAccess` | forwards while it runs |
+//! | `system-services.exe` | the service `RemoteAccess` | forwards while it runs |
+//! | | the service `hns` | none: it only runs |
 //! | `dockerd.exe`, `docker.exe` | Docker's engine and its command line | `C:\ProgramData\docker\stand-in.json` |
 //! | `dismapi.dll` | Windows features | registry |
 //! | `iphlpapi.dll` | names of adapters and their forwarding; all else is Wine's | registry, Linux |

@@ -31,6 +31,9 @@ pub(crate) struct Arguments {
     /// The inventory: its hosts are made.
     #[arg(long, value_name = "FILE", default_value = "inventories/sandbox.toml")]
     inventory: PathBuf,
+    /// Say only whether this machine can do it, and what it lacks.
+    #[arg(long)]
+    check: bool,
     /// Leave the hosts running at the end, until Ctrl-C.
     #[arg(long)]
     keep: bool,
@@ -45,6 +48,13 @@ pub(crate) fn sandbox(arguments: &Arguments) -> Result<(), String> {
     let version = arguments.kubernetes.clone().unwrap_or_else(|| cluster.kubernetes.to_string());
     // All that is missing is said before anything is built for minutes.
     needed(&cluster)?;
+    if arguments.check {
+        // Some containers let no host boot: that is known once its files are there.
+        let rootfs =
+            k8swin_sandbox::Rootfs::cached(k8swin_sandbox::Flavour::Node).map_err(|error| error.to_string())?;
+        println!("this machine can: the files of its Linux hosts are in {}", rootfs.folder().display());
+        return Ok(());
+    }
     if arguments.binaries.is_none() && version != BUILT {
         return Err(format!(
             "Kubernetes {version} needs a folder with its programs: --binaries FOLDER (only {BUILT} is built here)"
@@ -57,8 +67,7 @@ pub(crate) fn sandbox(arguments: &Arguments) -> Result<(), String> {
         Some(folder) => folder.clone(),
         None => parts.part("build Kubernetes", || kubernetes::built(&dist.join("k8swin")))?,
     };
-    parts
-        .part("build the test", || cargo::build(root, None, &["--quiet", "-p", "k8swin-e2e", "--bin", "k8swin-e2e"]))?;
+    parts.part("build the test", || cargo::build(root, None, &["--quiet", "--workspace", "--bin", "k8swin-e2e"]))?;
     let mut test = Command::new(cargo::target(root).join("debug/k8swin-e2e"));
     test.arg("--inventory").arg(&arguments.inventory).args(["--kubernetes", &version]);
     test.arg("--binaries").arg(&binaries).arg("--dist").arg(&dist);

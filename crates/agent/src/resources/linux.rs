@@ -65,7 +65,7 @@ impl Resource for Kind {
 
     fn check(&self, host: &mut Self::Platform, context: &Context) -> Result<CheckOutcome> {
         match self {
-            Kind::Directory(directory) => directory::check(directory, host),
+            Kind::Directory(directory) => directory::check(directory, host, context),
             Kind::File(file) => file::check(file, host),
             Kind::KernelModule(module) => kernel::check_module(module, host),
             Kind::Sysctl(sysctl) => kernel::check_sysctl(sysctl, host),
@@ -117,6 +117,7 @@ impl Resource for Kind {
             (Kind::Directory(directory), Prior::Directory(prior)) => {
                 directory::take_back(directory, host, prior.as_ref())
             }
+            (Kind::Directory(directory), Prior::EmptyDirectory(prior)) => directory::empty(directory, host, prior),
             (Kind::File(file), Prior::File(prior)) => file::restore(&file.path, host, prior),
             (Kind::KernelModule(module), Prior::KernelModule { file, loaded }) => {
                 kernel::take_back_module(module, host, file, *loaded)

@@ -92,6 +92,8 @@ pub(crate) trait Resource: Clone + PartialEq + Serialize + DeserializeOwned {
 /// What a resource needs to know beyond its host.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Context {
+    /// The ledger has it: what was there before is known.
+    pub(crate) recorded: bool,
     /// For services: the digest of the inputs with which it was last started.
     pub(crate) started_with: Option<Sha256>,
     /// Files on the host that should have the same bytes as this one.
@@ -123,6 +125,8 @@ pub(crate) enum Prior {
     /// Nothing that could be restored: the resource stays, or was made by k8swin alone.
     Nothing,
     Directory(Option<Permissions>),
+    /// A folder that programs of the cluster write into, which was there, with nothing in it.
+    EmptyDirectory(Permissions),
     File(FilePrior),
     KernelModule {
         file: FilePrior,

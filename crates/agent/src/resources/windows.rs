@@ -72,7 +72,7 @@ impl Resource for Kind {
             return Ok(CheckOutcome::Unknown { waits_for: "Docker".to_owned() });
         }
         match self {
-            Kind::Directory(directory) => directory::check(directory, host),
+            Kind::Directory(directory) => directory::check(directory, host, context),
             Kind::File(file) => file::check(file, host),
             Kind::Feature(feature) => feature::check(feature, host),
             Kind::TransparentNetwork(network) => network::check(network, host),
@@ -136,6 +136,7 @@ impl Resource for Kind {
             (Kind::Directory(directory), Prior::Directory(prior)) => {
                 directory::take_back(directory, host, prior.as_ref())
             }
+            (Kind::Directory(directory), Prior::EmptyDirectory(prior)) => directory::empty(directory, host, prior),
             (Kind::File(file), Prior::File(prior)) => file::restore(&file.path, host, prior),
             (Kind::Feature(_), Prior::Nothing) => Ok(()),
             (Kind::TransparentNetwork(network), Prior::Network(prior)) => network::take_back(network, host, prior),

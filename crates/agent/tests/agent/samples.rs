@@ -75,6 +75,7 @@ fn linux_samples() -> Vec<Sample> {
                 LinuxResource::Sysctl(Sysctl { key: "net.ipv4.ip_forward".into(), value: "1".into() }),
             ],
         ),
+        sample("unit with an empty folder", with_data_folder, vec![directory("/var/lib/etcd", true), unit("etcd")]),
         sample("unit", with_program, vec![directory("/var/lib/etcd", true), unit("etcd")]),
         sample("unit that was there", with_foreign_unit, vec![unit("etcd")]),
         sample("network service", linux, vec![route([10, 5, 6, 218]), network_unit()]),
@@ -193,6 +194,17 @@ fn with_etc_kubernetes() -> SimulatedHost {
         linux.create_directory(&path("/etc/kubernetes"), &permissions).unwrap();
     });
     put_by_hand(&host, "/etc/kubernetes/mine", "an admin wrote this\n", 0o640);
+    host
+}
+
+/// As a disk of its own leaves it that an admin mounted there.
+fn with_data_folder() -> SimulatedHost {
+    let host = with_program();
+    by_hand(&host, |platform| {
+        let Host::Linux(linux) = platform else { unreachable!() };
+        let permissions = Permissions::Unix { mode: 0o700, uid: 0, gid: 0 };
+        linux.create_directory(&path("/var/lib/etcd"), &permissions).unwrap();
+    });
     host
 }
 

@@ -1,5 +1,6 @@
-//! A stand-in for Windows' service `RemoteAccess` (Routing and Remote Access), and not Windows: while it runs and is set up
-//! as a LAN router, the host forwards IPv4 between all its adapters.
+//! A stand-in for services of Windows, and not Windows; its argument says which. `RemoteAccess` (Routing and Remote Access):
+//! while it runs and is set up as a LAN router, the host forwards IPv4 between all its adapters. `hns` (the Host Network
+//! Service) only runs: networks are the business of the stand-in for Docker.
 
 #[cfg(windows)]
 fn main() -> std::process::ExitCode {
@@ -30,7 +31,7 @@ mod windows {
     use windows_service::service_control_handler::{self, ServiceControlHandlerResult};
     use windows_service::{define_windows_service, service_dispatcher};
 
-    const NAME: &str = "RemoteAccess";
+    const ROUTING: &str = "RemoteAccess";
 
     /// Where the stand-in for DISM keeps what is installed, and the role.
     const FEATURES: &str = r"SOFTWARE\k8swin stand-ins\Features";
@@ -43,7 +44,11 @@ mod windows {
     define_windows_service!(service, serve);
 
     pub(super) fn run() -> windows_service::Result<()> {
-        service_dispatcher::start(NAME, service)
+        service_dispatcher::start(name(), service)
+    }
+
+    fn name() -> String {
+        std::env::args().nth(1).unwrap_or_default()
     }
 
     fn status(state: ServiceState, exit: u32) -> ServiceStatus {
@@ -69,12 +74,15 @@ mod windows {
             ServiceControl::Interrogate => ServiceControlHandlerResult::NoError,
             _ => ServiceControlHandlerResult::NotImplemented,
         };
-        let Ok(handle) = service_control_handler::register(NAME, handler) else { return };
-        let code = match forward() {
+        let name = name();
+        let routes = name == ROUTING;
+        let Ok(handle) = service_control_handler::register(name, handler) else { return };
+        let begun = if routes { forward() } else { Ok(()) };
+        let code = match begun {
             Ok(()) => {
                 let _ = handle.set_service_status(status(ServiceState::Running, 0));
                 let _ = stopped.recv();
-                stand_still().map_or(REFUSED, |()| 0)
+                if routes { stand_still().map_or(REFUSED, |()| 0) } else { 0 }
             }
             Err(code) => code,
         };
