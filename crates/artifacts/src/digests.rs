@@ -104,11 +104,12 @@ impl Digests {
         self.of([file.to_owned()], progress).await.remove(file).unwrap_or_else(none)
     }
 
-    /// Writes what is remembered, if there is something new.
+    /// Writes what is remembered, if there is something new. Files that are gone are forgotten.
     pub(crate) async fn save(&mut self) -> Result<(), ArtifactError> {
         if !self.changed {
             return Ok(());
         }
+        self.known.retain(|path, _| path.exists());
         let json = serde_json::to_vec_pretty(&self.known).map_err(|error| io("write", &self.file)(error.into()))?;
         replace(&self.file, &json).await?;
         self.changed = false;
@@ -168,6 +169,21 @@ mod tests {
         std::fs::write(&file, "other").unwrap();
         assert_eq!(digests.of_one(&file, &|_| ()).await.unwrap().sha256, Sha256::of(b"other"));
         assert!(digests.changed);
+    }
+
+    #[tokio::test]
+    async fn files_that_are_gone_are_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Utf8Path::from_path(folder.path()).unwrap();
+        for name in ["one", "other"] {
+            std::fs::write(cache.join(name), name).unwrap();
+            let mut digests = Digests::load(cache).await;
+            digests.of_one(&cache.join(name), &|_| ()).await.unwrap();
+            digests.save().await.unwrap();
+            let known: Vec<_> = Digests::load(cache).await.known.into_keys().collect();
+            assert_eq!(known, [cache.join(name)]);
+            std::fs::remove_file(cache.join(name)).unwrap();
+        }
     }
 
     #[tokio::test]
