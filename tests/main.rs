@@ -23,3 +23,4 @@ mod preflight;
 mod report_page;
 mod safety;
 mod secrets;
+mod verify;

@@ -68,6 +68,7 @@ impl Here {
             attempts: 3,
             confirm_within: Duration::from_secs(60),
             restart_within: Duration::from_secs(60),
+            ready_within: Duration::from_secs(60),
         };
         Self { lab, cluster, options, _events: received, folder }
     }

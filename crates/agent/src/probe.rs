@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use k8swin_protocol::probe::{Attempt, BULK, Connect, Listen, Outcome, Target};
+use k8swin_protocol::probe::{Ask, Attempt, BULK, Connect, Listen, Outcome, Target};
 
 /// Between two looks for a new connection.
 const POLL: Duration = Duration::from_millis(5);
@@ -142,9 +142,13 @@ fn attempt(target: &Target, patience: Duration) -> Outcome {
         Err(error) => return refused(&error),
     };
     let microseconds = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
-    match &target.token {
-        None => Outcome::Answered { microseconds },
-        Some(token) => match exchange(stream, token, patience) {
+    match &target.ask {
+        Ask::Connection => Outcome::Answered { microseconds },
+        Ask::Http => match serves_http(stream, target.address, patience) {
+            true => Outcome::Answered { microseconds },
+            false => Outcome::Stranger,
+        },
+        Ask::Token(token) => match exchange(stream, token, patience) {
             Exchange::Whole => Outcome::Answered { microseconds },
             Exchange::TokenOnly => Outcome::Stalled,
             Exchange::Nothing => Outcome::Stranger,
@@ -158,6 +162,17 @@ fn refused(error: &io::Error) -> Outcome {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Outcome::Silent,
         _ => Outcome::Failed { answer: error.to_string() },
     }
+}
+
+/// Whether a web server answers, with whatever status.
+fn serves_http(mut stream: TcpStream, address: Ipv4Addr, patience: Duration) -> bool {
+    const START: &[u8] = b"HTTP/1.";
+    let mut start = [0; START.len()];
+    let request = format!("GET / HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let answered = patient(&stream, patience)
+        .and_then(|()| stream.write_all(request.as_bytes()))
+        .and_then(|()| stream.read_exact(&mut start));
+    answered.is_ok() && start == START
 }
 
 /// How much of the conversation took place.
@@ -190,7 +205,11 @@ mod tests {
     }
 
     fn try_port(port: u16, token: Option<&str>) -> Outcome {
-        let target = Target { address: Ipv4Addr::LOCALHOST, port, token: token.map(str::to_owned) };
+        ask_port(port, token.map_or(Ask::Connection, |token| Ask::Token(token.to_owned())))
+    }
+
+    fn ask_port(port: u16, ask: Ask) -> Outcome {
+        let target = Target { address: Ipv4Addr::LOCALHOST, port, ask };
         connect(&Connect { targets: vec![target], timeout_ms: 2000 }).remove(0).outcome
     }
 
@@ -227,6 +246,29 @@ mod tests {
     }
 
     #[test]
+    fn a_web_server_is_told_from_what_else_listens() {
+        for (says, served) in
+            [("HTTP/1.1 404 Not Found\r\n\r\n", true), ("220 mail.example.org\r\n", false), ("", false)]
+        {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let server = thread::spawn(move || {
+                let (stream, _) = listener.accept().unwrap();
+                let mut reader = BufReader::new(stream);
+                let mut line = String::new();
+                reader.read_line(&mut line).unwrap();
+                reader.get_mut().write_all(says.as_bytes()).unwrap();
+                line
+            });
+            let outcome = ask_port(port, Ask::Http);
+            assert_eq!(matches!(outcome, Outcome::Answered { .. }), served, "{says:?}: {outcome:?}");
+            assert_eq!(outcome == Outcome::Stranger, !served, "{says:?}");
+            assert_eq!(server.join().unwrap(), "GET / HTTP/1.0\r\n");
+        }
+        assert_eq!(ask_port(free_port(), Ask::Http), Outcome::Refused);
+    }
+
+    #[test]
     fn a_path_that_loses_large_packets_stalls() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -238,7 +280,7 @@ mod tests {
             // The rest never arrives.
             reader
         });
-        let target = Target { address: Ipv4Addr::LOCALHOST, port, token: Some(TOKEN.to_owned()) };
+        let target = Target { address: Ipv4Addr::LOCALHOST, port, ask: Ask::Token(TOKEN.to_owned()) };
         let attempts = connect(&Connect { targets: vec![target], timeout_ms: 300 });
         assert_eq!(attempts[0].outcome, Outcome::Stalled);
         drop(lossy.join().unwrap());

@@ -189,6 +189,7 @@ impl<'a, R: Resource, W: Write> Session<'a, R, W> {
                 Response::Pki { files }
             }
             Request::Kube(call) => Response::Kube(R::kube(self.host, call)?),
+            Request::ReachKubelets { nodes } => Response::Kubelets { failures: R::reach_kubelets(self.host, &nodes)? },
             Request::Lock { owner, run, break_lock } => {
                 Response::Lock(self.lock.acquire(self.host, owner, run, break_lock)?)
             }

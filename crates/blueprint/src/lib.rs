@@ -30,11 +30,11 @@ use k8swin_protocol::{Facts, HostResources, Os, SecretBytes, Sha256};
 pub use docker::{DockerDecision, docker_decision};
 pub use explain::explain;
 pub use kubeconfig::admin_kubeconfig;
+pub use network::{NetworkPlan, NodeNetwork};
 pub use pki::{Pki, PkiError, certificate_ends};
 pub use release::{LINUX_PAUSE_IMAGE, Program, Release, WINDOWS_PAUSE_IMAGE, programs_for};
 pub use render::RenderError;
 
-use network::NetworkPlan;
 use plan::HostPlan;
 
 /// What all hosts of a cluster are to be.

@@ -47,6 +47,7 @@ pub(crate) fn check(
         service_cidr: cluster.service_cidr?.value,
         dns_domain: cluster.dns_domain,
         api_port: cluster.api_port,
+        windows_test_image: cluster.windows_test_image,
         artifacts: cluster.artifacts?,
         ignore: cluster.ignore,
         warnings: Vec::new(),

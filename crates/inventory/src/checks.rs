@@ -107,15 +107,30 @@ checks! {
     Node = "node",
     PodLinux = "pod-linux",
     PodWindows = "pod-windows",
+    PodImage = "pod-image",
     PodRemoved = "pod-removed",
+    PodNetwork = "pod-network",
+    ServiceAddress = "service-address",
+    Kubelet = "kubelet",
     ApiFromHere = "api-from-here",
 }
 
 impl Check {
-    /// Whether `verify` looks at it and not `preflight`: what is wrong with a running cluster cannot be ignored.
+    /// Whether only `verify` looks at it: what is wrong with a running cluster cannot be ignored.
     #[must_use]
     pub fn is_of_verify(self) -> bool {
-        matches!(self, Self::Node | Self::PodLinux | Self::PodWindows | Self::PodRemoved | Self::ApiFromHere)
+        matches!(
+            self,
+            Self::Node
+                | Self::PodLinux
+                | Self::PodWindows
+                | Self::PodImage
+                | Self::PodRemoved
+                | Self::PodNetwork
+                | Self::ServiceAddress
+                | Self::Kubelet
+                | Self::ApiFromHere
+        )
     }
 
     fn of_preflight() -> impl Iterator<Item = Self> {

@@ -18,6 +18,20 @@ pub use k8swin_protocol::resource::{AdapterSelector, ForwardingMode};
 
 use crate::checks::Check;
 
+/// An image that serves HTTP, by which `verify` proves that pods are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestImage {
+    /// The image.
+    pub image: String,
+    /// Where it serves.
+    pub port: u16,
+}
+
+impl TestImage {
+    /// Where web servers serve.
+    pub const DEFAULT_PORT: u16 = 80;
+}
+
 /// A valid inventory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
@@ -35,6 +49,8 @@ pub struct Cluster {
     pub dns_domain: String,
     /// The port of the API servers.
     pub api_port: u16,
+    /// What `verify` runs on one Windows host beside the pause image.
+    pub windows_test_image: Option<TestImage>,
     /// Where the cluster's programs come from.
     pub artifacts: Artifacts,
     /// Checks of preflight that do not count, on any host.

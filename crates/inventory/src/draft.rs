@@ -7,7 +7,9 @@ use ipnet::Ipv4Net;
 use toml::de::{DeTable, DeValue};
 
 use crate::checks::Check;
-use crate::cluster::{AdapterSelector, ArtifactSource, Artifacts, DockerZip, KubernetesVersion, LinuxHost, Os, System};
+use crate::cluster::{
+    AdapterSelector, ArtifactSource, Artifacts, DockerZip, KubernetesVersion, LinuxHost, Os, System, TestImage,
+};
 use crate::connection::{LinuxKeys, WindowsKeys};
 use crate::diagnostics::{Diagnostics, Located, Place};
 use crate::schema::{ARTIFACTS, CLUSTER, CONNECTION, DEFAULTS, HOST, LINUX, TOP, WINDOWS};
@@ -31,6 +33,7 @@ pub(crate) struct DraftCluster {
     pub(crate) node_pod_prefix: Option<Located<u8>>,
     pub(crate) dns_domain: String,
     pub(crate) api_port: u16,
+    pub(crate) windows_test_image: Option<TestImage>,
     pub(crate) artifacts: Option<Artifacts>,
     pub(crate) ignore: Vec<Check>,
 }
@@ -56,6 +59,7 @@ pub(crate) struct DraftHost {
 const DEFAULT_NODE_POD_PREFIX: u8 = 24;
 const DEFAULT_DNS_DOMAIN: &str = "cluster.local";
 const DEFAULT_API_PORT: u16 = 6443;
+const DEFAULT_TEST_PORT: u16 = TestImage::DEFAULT_PORT;
 
 /// Reads the whole file.
 pub(crate) fn read(root: &DeTable<'_>, folder: &Utf8Path, diagnostics: &mut Diagnostics<'_>) -> Draft {
@@ -94,9 +98,20 @@ fn read_cluster(section: &Section<'_>, folder: &Utf8Path, diagnostics: &mut Diag
             .value()
             .unwrap_or_else(|| DEFAULT_DNS_DOMAIN.to_owned()),
         api_port: section.read("api_port", diagnostics, values::port).value().unwrap_or(DEFAULT_API_PORT),
+        windows_test_image: read_test_image(section, diagnostics),
         artifacts: read_artifacts(section, folder, diagnostics),
         ignore: section.read("ignore", diagnostics, values::checks).value().unwrap_or_default(),
     }
+}
+
+fn read_test_image(section: &Section<'_>, diagnostics: &mut Diagnostics<'_>) -> Option<TestImage> {
+    let image = section.read("windows_test_image", diagnostics, values::word);
+    let port = section.read("windows_test_port", diagnostics, values::port);
+    if let (Reading::Absent, Some(port)) = (&image, port.as_located()) {
+        diagnostics.error(&port.place, "there is no windows_test_image that serves there");
+    }
+    let port = port.value().unwrap_or(DEFAULT_TEST_PORT);
+    image.value().map(|image| TestImage { image, port })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

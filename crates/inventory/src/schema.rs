@@ -69,6 +69,14 @@ pub const CLUSTER: &[Key] = &[
     key("node_pod_prefix", "8 to 28", "24", "the prefix length of one host's pod subnet"),
     key("dns_domain", "a DNS name", "\"cluster.local\"", "the DNS domain of services"),
     key("api_port", "a port", "6443", "the port of the API servers"),
+    key(
+        "windows_test_image",
+        "an image that serves HTTP, such as \"microsoft/iis\"; its Windows revision must be the hosts'",
+        "none: only pause pods",
+        "`verify`, also at the end of `up`, runs it on one Windows host and asks it from the other hosts; it is pulled if \
+         it is not there, whatever its size",
+    ),
+    key("windows_test_port", "a port; only with windows_test_image", "80", "where that image serves HTTP"),
     key("artifacts", "a table", "source = \"release\"", "where Kubernetes' programs come from"),
     key(
         "ignore",

@@ -164,9 +164,13 @@ pub(crate) enum Command {
 
     /// Prove that the cluster works: nodes, pods, routes, services.
     ///
-    /// Asks the API server for the nodes, runs pods and reaches them, and leaves nothing behind.
-    #[command(after_long_help = "Example:\n  k8swin verify")]
-    Verify(Inventory),
+    /// Asks the API server for the nodes, runs a pod on every worker, lets all hosts connect to the pods of the others and to
+    /// a service address, lets the API servers reach the kubelets, looks at the certificates, and leaves nothing behind.
+    /// `up` does the same at its end.
+    #[command(
+        after_long_help = "Examples:\n  k8swin verify\n  k8swin verify --wait 0\n  k8swin verify --windows-image microsoft/iis"
+    )]
+    Verify(Verify),
 
     /// Take the cluster apart: remove what k8swin made, and nothing else.
     ///
@@ -356,6 +360,27 @@ pub(crate) struct Up {
     pub(crate) lock: Lock,
     #[command(flatten)]
     pub(crate) patience: Patience,
+}
+
+/// Arguments of `verify`.
+#[derive(Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) inventory: Inventory,
+
+    /// How long nodes may take to be Ready, and pods to run, before they are judged. An image that is on its way is waited
+    /// for longer.
+    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
+    pub(crate) wait: u32,
+
+    /// An image that serves HTTP, to be run on a Windows host and asked from the others [default: windows_test_image of the
+    /// inventory]
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) windows_image: Option<String>,
+
+    /// Where that image serves HTTP.
+    #[arg(long, value_name = "PORT", default_value_t = 80, requires = "windows_image")]
+    pub(crate) windows_port: u16,
 }
 
 /// Arguments of `reset`.

@@ -44,8 +44,10 @@ pub(crate) struct Inventory {
     pub(crate) cluster: Cluster,
 }
 
+/// How long nodes may take to be Ready, and pods to run: the first minute of a service account included.
+pub(crate) const READY_WITHIN: Duration = Duration::from_secs(180);
+
 /// What differs between commands that run against hosts.
-#[derive(Default)]
 pub(crate) struct RunSettings {
     /// Preflight checks whose findings do not count.
     pub(crate) ignore: Vec<Ignored>,
@@ -53,8 +55,22 @@ pub(crate) struct RunSettings {
     pub(crate) break_lock: bool,
     /// How long hosts are waited for while they change.
     pub(crate) patience: Patience,
+    /// How long nodes and pods are waited for.
+    pub(crate) ready_within: Duration,
     /// A folder of this process for state and cache, for a cluster that is forgotten afterwards.
     pub(crate) forgotten: Option<Utf8PathBuf>,
+}
+
+impl Default for RunSettings {
+    fn default() -> Self {
+        Self {
+            ignore: Vec::new(),
+            break_lock: false,
+            patience: Patience::default(),
+            ready_within: READY_WITHIN,
+            forgotten: None,
+        }
+    }
 }
 
 impl Context {
@@ -129,6 +145,7 @@ impl Context {
             ssh_config: if forgotten.is_some() { None } else { self.ssh_config() },
             confirm_within: Duration::from_secs(settings.patience.confirm_within.into()),
             restart_within: Duration::from_secs(settings.patience.restart_within.into()),
+            ready_within: settings.ready_within,
             attempts: ATTEMPTS,
         };
         let (done, ended) = oneshot::channel();

@@ -41,6 +41,9 @@ pub(crate) const EXAMPLES: &str = r#"# Faults of this lab's hosts. The lab reads
 # routes = [{ destination = "192.168.128.0/17", via = "10.8.0.1", adapter = "tun0" }]   # of a VPN
 # blocked_ports = [6443]        # other hosts cannot connect to these ports
 # blocked_hosts = ["win01"]     # no packet passes between this host and those
+# lost_routes = ["192.168.1.0/24"]     # it has no such routes, whatever is done
+# no_forwarding = true          # it forwards nothing to and from its pods
+# images = { "microsoft/iis" = "missing" }   # what is wrong with an image: missing, pulling or silent
 # network_delay_ms = 20         # other hosts are far away
 # large_packets_lost = true     # small packets pass, large ones do not
 # distribution = "alpine"       # Linux: the distribution

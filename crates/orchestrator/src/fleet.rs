@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use k8swin_inventory::{Cluster, Host};
 use k8swin_protocol::Os;
-use k8swin_protocol::wire::LockAnswer;
+use k8swin_protocol::wire::{LockAnswer, Request, Response};
 use k8swin_transport::AgentBinary;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -98,6 +98,48 @@ impl<'a> Fleet<'a> {
         work: impl AsyncFn(&mut Member<'a>, Context<'_, 'a>) -> Result<T, SessionError>,
     ) -> Vec<(&'a str, T)> {
         self.work(stage, false, |_| true, work).await
+    }
+
+    /// As [`Self::some`], as a part of a stage of which nothing is told but failures.
+    pub(crate) async fn part_of_some<T>(
+        &mut self,
+        stage: Stage,
+        wanted: impl Fn(&Member<'a>) -> bool,
+        work: impl AsyncFn(&mut Member<'a>, Context<'_, 'a>) -> Result<T, SessionError>,
+    ) -> Vec<(&'a str, T)> {
+        self.work(stage, false, wanted, work).await
+    }
+
+    /// Lets the first control-plane host that still takes part do `work`, as a part of a stage, while the others that hold
+    /// the lock give signs of life.
+    pub(crate) async fn on_control_plane<T>(
+        &mut self,
+        stage: Stage,
+        work: impl AsyncFn(&mut Member<'a>, Context<'_, 'a>) -> Result<T, SessionError>,
+    ) -> Result<T, RunError> {
+        let name = self.any_control_plane()?.0.host.name.as_str();
+        let done = self.work(stage, false, |member| member.host.name == name, work).await;
+        if let Some((_, result)) = done.into_iter().next() {
+            return Ok(result);
+        }
+        self.control_plane(|member| member.host.name == name)?;
+        Err(RunError::Interrupted)
+    }
+
+    /// Asks a control-plane host for what must be put in order even after Ctrl-C, and whatever has failed before.
+    pub(crate) async fn ask_at_last(&mut self, request: Request) -> Result<Response, SessionError> {
+        let context =
+            Context { cluster: self.cluster, options: self.options, teller: &self.teller, agents: &self.agents };
+        let mut last = Err(SessionError::Cancelled);
+        for member in self.members.iter_mut().filter(|member| member.host.is_control_plane()) {
+            let ask = async |member: &mut Member<'a>| member.session()?.ask_at_last(request.clone()).await;
+            last = member.persist(context, ask).await;
+            // What the API refused, it would refuse again.
+            if matches!(last, Ok(_) | Err(SessionError::Refused(_))) {
+                break;
+            }
+        }
+        last
     }
 
     async fn work<T>(

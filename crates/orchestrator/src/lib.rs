@@ -64,6 +64,8 @@ pub struct Options {
     pub confirm_within: Duration,
     /// How long a host may take to come back from a restart.
     pub restart_within: Duration,
+    /// How long nodes may take to be Ready, and pods to run, before `verify` and the end of `up` judge them.
+    pub ready_within: Duration,
     /// How often what is transient is tried.
     pub attempts: u32,
 }

@@ -183,6 +183,9 @@ pub struct NodeStatus {
     pub os: String,
     /// Whether it is Ready.
     pub ready: bool,
+    /// Why it is not, as the API server has it: reason and message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Its routable address.
     pub address: String,
     /// Its pod subnet.

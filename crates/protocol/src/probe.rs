@@ -40,8 +40,20 @@ pub struct Target {
     pub address: Ipv4Addr,
     /// The port.
     pub port: u16,
-    /// The token of the agent that listens there; none where a program of the cluster does.
-    pub token: Option<String>,
+    /// What is said there.
+    pub ask: Ask,
+}
+
+/// What is said over a connection, and so what counts as an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ask {
+    /// Nothing: that it is taken is the answer.
+    Connection,
+    /// The token of the agent that listens there.
+    Token(String),
+    /// A request for `/`, which a web server answers.
+    Http,
 }
 
 /// What became of an attempt to connect.
@@ -59,7 +71,7 @@ pub struct Attempt {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Outcome {
-    /// The other side answered: the agent with its token, or, where none listens, whatever took the connection.
+    /// The other side answered: the agent with its token, a web server with HTTP, or whatever took the connection.
     Answered {
         /// From the first packet of the connection to its answer, in microseconds.
         microseconds: u64,
@@ -70,7 +82,7 @@ pub enum Outcome {
     Silent,
     /// Small packets pass, large ones do not: the path takes smaller packets than the adapters believe (MTU).
     Stalled,
-    /// Something else than our agent answered.
+    /// Something else than what was asked for answered.
     Stranger,
     /// The own system could not send: no route, for example.
     Failed {

@@ -113,6 +113,12 @@ pub enum Request {
     ReadPki,
     /// Ask the cluster's API, with the administrator's kubeconfig of this control-plane host. Answer: [`Response::Kube`].
     Kube(KubeCall),
+    /// Let the API server that this control-plane host asks reach kubelets, as `kubectl logs` and `exec` do. Answer:
+    /// [`Response::Kubelets`].
+    ReachKubelets {
+        /// The nodes.
+        nodes: Vec<String>,
+    },
     /// Take the cluster's lock. Answer: [`Response::Lock`].
     Lock {
         /// Who asks, for people: `user@laptop`.
@@ -151,19 +157,19 @@ pub enum KubeCall {
         /// The API path: `/api/v1/nodes`.
         path: String,
     },
-    /// Create an object.
+    /// Create an object, or the objects of a `List`.
     Create {
         /// The object, with `apiVersion`, `kind` and `metadata`.
         object: serde_json::Value,
     },
-    /// Delete an object.
+    /// Delete all objects with a label, and wait a while until they are gone.
     Delete {
-        /// Its kind in lower case: `pod`.
+        /// Their kind in lower case: `pod`.
         kind: String,
-        /// Its namespace.
+        /// Their namespace.
         namespace: String,
-        /// Its name.
-        name: String,
+        /// The label that they have: `app=name`.
+        selector: String,
     },
 }
 
@@ -354,6 +360,11 @@ pub enum Response {
     },
     /// To [`Request::Kube`].
     Kube(KubeAnswer),
+    /// To [`Request::ReachKubelets`], in the order of the nodes.
+    Kubelets {
+        /// None where the kubelet answered, else what came instead.
+        failures: Vec<Option<String>>,
+    },
     /// To [`Request::Lock`].
     Lock(LockAnswer),
     /// Done, nothing to say.

@@ -308,6 +308,10 @@ impl LinuxPlatform for LinuxHost {
     fn kube(&mut self, operation: &KubeOperation) -> Result<KubeOutcome> {
         linux_kube::ask(operation)
     }
+
+    fn kube_all(&mut self, operations: &[KubeOperation]) -> Result<Vec<KubeOutcome>> {
+        linux_kube::ask_all(operations)
+    }
 }
 
 fn oldest_first(text: &str) -> String {

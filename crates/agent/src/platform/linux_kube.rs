@@ -1,6 +1,7 @@
 //! kubectl on a control-plane host: its arguments, and what its answers mean.
 
 use std::fs;
+use std::thread;
 use std::time::Duration;
 
 use k8swin_protocol::Os;
@@ -16,10 +17,43 @@ const HOME: &str = "/run/k8swin-kubectl";
 /// An API server that answers at all answers sooner.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
+/// The API server may wait longer for a kubelet that it cannot reach.
+const READ_WITHIN: &str = "--request-timeout=15s";
+
 /// kubectl waits until the object is gone, which a pod on a node that is down never is.
 const DELETED_WITHIN: &str = "--timeout=20s";
 
+/// At most so many kubectls at once: each takes a few tens of MB.
+const AT_ONCE: usize = 8;
+
+/// Asks all at once, as far as that is wise.
+pub(super) fn ask_all(operations: &[KubeOperation]) -> Result<Vec<KubeOutcome>> {
+    let mut outcomes = Vec::with_capacity(operations.len());
+    let share = operations.len().div_ceil(AT_ONCE).max(1);
+    let shares = thread::scope(|scope| {
+        let ask_share = |share: &[KubeOperation]| share.iter().map(ask_once).collect::<Result<Vec<_>>>();
+        let at_work: Vec<_> = operations.chunks(share).map(|share| scope.spawn(move || ask_share(share))).collect();
+        at_work.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>()
+    });
+    // There is nothing to remove where kubectl wrote nothing.
+    let _ = fs::remove_dir_all(HOME);
+    for share in shares {
+        match share {
+            Ok(answers) => outcomes.extend(answers?),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+    Ok(outcomes)
+}
+
 pub(super) fn ask(operation: &KubeOperation) -> Result<KubeOutcome> {
+    let outcome = ask_once(operation);
+    // There is nothing to remove where kubectl wrote nothing.
+    let _ = fs::remove_dir_all(HOME);
+    outcome
+}
+
+fn ask_once(operation: &KubeOperation) -> Result<KubeOutcome> {
     let (kubectl, kubeconfig) = (Os::Linux.bin().join("kubectl"), Os::Linux.etc().join("admin.conf"));
     for needed in [&kubectl, &kubeconfig] {
         if !std::path::Path::new(needed.as_str()).is_file() {
@@ -36,10 +70,7 @@ pub(super) fn ask(operation: &KubeOperation) -> Result<KubeOutcome> {
         time_limit: TIME_LIMIT,
         ..Run::new("ask the Kubernetes API", kubectl.as_str(), &arguments)
     };
-    let ended = run.outcome();
-    // There is nothing to remove where kubectl wrote nothing.
-    let _ = fs::remove_dir_all(HOME);
-    Ok(match ended? {
+    Ok(match run.outcome()? {
         Outcome::Finished(finished) => outcome(&finished),
         Outcome::TimedOut => KubeOutcome::Unreachable(format!("no answer within {} s", run.limit())),
     })
@@ -49,12 +80,12 @@ pub(super) fn ask(operation: &KubeOperation) -> Result<KubeOutcome> {
 fn arguments(operation: &KubeOperation) -> (Vec<String>, String) {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     match operation {
-        KubeOperation::Call(KubeCall::Get { path }) => (words(&["get", "--raw", path]), String::new()),
+        KubeOperation::Call(KubeCall::Get { path }) => (words(&["get", "--raw", path, READ_WITHIN]), String::new()),
         KubeOperation::Call(KubeCall::Create { object }) => {
             (words(&["create", "--validate=false", "-o", "json", "-f", "-"]), object.to_string())
         }
-        KubeOperation::Call(KubeCall::Delete { kind, namespace, name }) => {
-            (words(&["delete", kind, name, "--namespace", namespace, DELETED_WITHIN]), String::new())
+        KubeOperation::Call(KubeCall::Delete { kind, namespace, selector }) => {
+            (words(&["delete", kind, "--selector", selector, "--namespace", namespace, DELETED_WITHIN]), String::new())
         }
         KubeOperation::PatchNode { name, patch } => {
             (words(&["patch", "node", name, "--type=merge", "-o", "json", "-p", &patch.to_string()]), String::new())
@@ -115,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_deletion_ends_before_we_lose_patience() {
-        let delete = KubeCall::Delete { kind: "pod".into(), namespace: "default".into(), name: "x".into() };
+        let delete = KubeCall::Delete { kind: "pod".into(), namespace: "default".into(), selector: "app=x".into() };
         let (arguments, _) = arguments(&KubeOperation::Call(delete));
         let limit = arguments.iter().find_map(|word| word.strip_prefix("--timeout=")?.strip_suffix('s')).unwrap();
         assert!(Duration::from_secs(limit.parse().unwrap()) < TIME_LIMIT);

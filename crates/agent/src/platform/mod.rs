@@ -382,6 +382,14 @@ pub trait LinuxPlatform: Platform {
     /// # Errors
     /// When kubectl cannot be run. What the API answers, and that it does not, is in the outcome.
     fn kube(&mut self, operation: &KubeOperation) -> Result<KubeOutcome>;
+
+    /// Asks several things, at once where that is possible, and gives the outcomes in their order.
+    ///
+    /// # Errors
+    /// As of [`Self::kube`].
+    fn kube_all(&mut self, operations: &[KubeOperation]) -> Result<Vec<KubeOutcome>> {
+        operations.iter().map(|operation| self.kube(operation)).collect()
+    }
 }
 
 /// What only Windows has.

@@ -140,4 +140,8 @@ impl Resource for Kind {
     fn kube(host: &mut Self::Platform, call: KubeCall) -> Result<KubeAnswer> {
         node::kube(host, call)
     }
+
+    fn reach_kubelets(host: &mut Self::Platform, nodes: &[String]) -> Result<Vec<Option<String>>> {
+        node::reach_kubelets(host, nodes)
+    }
 }

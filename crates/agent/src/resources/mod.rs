@@ -87,6 +87,12 @@ pub(crate) trait Resource: Clone + PartialEq + Serialize + DeserializeOwned {
 
     /// Asks the cluster's API.
     fn kube(host: &mut Self::Platform, call: KubeCall) -> Result<KubeAnswer>;
+
+    /// Lets the API server reach kubelets; see [`k8swin_protocol::wire::Response::Kubelets`].
+    ///
+    /// # Errors
+    /// As of [`Self::kube`].
+    fn reach_kubelets(host: &mut Self::Platform, nodes: &[String]) -> Result<Vec<Option<String>>>;
 }
 
 /// What a resource needs to know beyond its host.

@@ -75,13 +75,26 @@ pub(super) fn kube(host: Host<'_>, call: KubeCall) -> Result<KubeAnswer> {
             let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("an object without a name");
             format!("create {} {name}", object.get("kind").and_then(Value::as_str).unwrap_or("an object"))
         }
-        KubeCall::Delete { kind, namespace, name } => format!("delete {kind} {namespace}/{name}"),
+        KubeCall::Delete { kind, namespace, selector } => format!("delete {kind}s with {selector} in {namespace}"),
     };
     match host.kube(&KubeOperation::Call(call))? {
         KubeOutcome::Done(body) => Ok(KubeAnswer { body }),
         KubeOutcome::NotFound => Ok(KubeAnswer { body: Value::Null }),
         other => Err(unexpected(&attempted, other)),
     }
+}
+
+/// Lets the API server reach the kubelets of nodes: what each answered instead of that it is well.
+pub(super) fn reach_kubelets(host: Host<'_>, nodes: &[String]) -> Result<Vec<Option<String>>> {
+    let healthz = |node: &String| KubeCall::Get { path: format!("/api/v1/nodes/{node}/proxy/healthz") };
+    let operations: Vec<_> = nodes.iter().map(|node| KubeOperation::Call(healthz(node))).collect();
+    let failure = |outcome| match outcome {
+        KubeOutcome::Done(Value::String(text)) if text == "ok" => None,
+        KubeOutcome::Done(other) => Some(format!("it answered `{other}`")),
+        KubeOutcome::NotFound => Some("the API server does not know the node".to_owned()),
+        KubeOutcome::Refused(answer) | KubeOutcome::Unreachable(answer) => Some(answer),
+    };
+    Ok(host.kube_all(&operations)?.into_iter().map(failure).collect())
 }
 
 /// What of a Node object is our concern: its subnet, those labels, and whether pods may go there.

@@ -160,6 +160,11 @@ impl Resource for Kind {
         Err(PlatformError::new("ask the Kubernetes API", "a Windows host has no administrator's kubeconfig")
             .with_hint("ask a control-plane host"))
     }
+
+    fn reach_kubelets(_host: &mut Self::Platform, _nodes: &[String]) -> Result<Vec<Option<String>>> {
+        Err(PlatformError::new("let the API server reach kubelets", "a Windows host has no API server")
+            .with_hint("ask a control-plane host"))
+    }
 }
 
 /// Whether a check asks Docker, and so can only tell once it runs.

@@ -211,8 +211,13 @@ impl Machine {
         self.nics.iter_mut().find(|nic| nic.name == name)
     }
 
+    /// The routes by way of routers that are there: a fault takes some away.
+    pub(super) fn present_routes(&self) -> impl Iterator<Item = &StoredRoute> {
+        self.routes.iter().filter(|route| !self.faults.lost_routes.contains(&route.destination))
+    }
+
     pub(super) fn all_routes(&self) -> Vec<RouteEntry> {
-        let stored = self.routes.iter().map(|route| RouteEntry {
+        let stored = self.present_routes().map(|route| RouteEntry {
             destination: route.destination,
             via: Some(route.via),
             adapter: route.adapter.clone(),
@@ -313,13 +318,15 @@ impl Machine {
 
     /// What the cluster sees of this host.
     pub(super) fn report(&self) -> HostReport {
-        let processes = self.processes();
-        let healthy: Vec<_> = processes
-            .into_iter()
-            .filter(|process| process.missing_file(&self.files).is_none() && !self.crashes(process.name()))
-            .collect();
+        let healthy = self.healthy_processes();
         let has_data = self.etcd_data.as_ref().is_some_and(|data| self.files.exists(&data.join("member")));
-        HostReport::new(&self.spec, has_data, &healthy)
+        HostReport::new(&self.spec, &self.faults, has_data, &healthy)
+    }
+
+    /// The programs that services run and that do not end right away.
+    pub(super) fn healthy_processes(&self) -> Vec<Process> {
+        let runs = |process: &Process| process.missing_file(&self.files).is_none() && !self.crashes(process.name());
+        self.processes().into_iter().filter(runs).collect()
     }
 
     /// Whether a program ends right after each start.

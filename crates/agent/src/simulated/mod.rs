@@ -16,6 +16,7 @@ mod windows;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use k8swin_protocol::probe::{Ask, Attempt, Outcome, Target};
 use k8swin_protocol::resource::Protection;
 use k8swin_protocol::wire::KubeCall;
 use k8swin_protocol::{Facts, HostPath, Os};
@@ -24,11 +25,14 @@ use serde_json::Value;
 pub use cluster::SimulatedCluster;
 use machine::Machine;
 use platform::SimulatedPlatform;
-pub use spec::{Faults, HostSpec, TakenPort};
+pub use spec::{Faults, HostSpec, ImageTrouble, TakenPort};
 use virtual_network::Endpoint;
 
 use crate::platform::{KubeOperation, KubeOutcome, Result};
 use crate::{Host, PlatformError, network, serve};
+
+/// The kubelet's own port.
+const KUBELET_PORT: u16 = 10250;
 
 /// Called before every mutation by the agent, with its description; an error makes the call fail. It may block: a
 /// session that is blocked for ever is one that was killed.
@@ -268,12 +272,30 @@ impl SimulatedHost {
             }
         }
         let (method, path, body) = match operation {
-            KubeOperation::Call(KubeCall::Get { path }) => ("GET", path.clone(), None),
+            KubeOperation::Call(KubeCall::Get { path }) => {
+                let kubelet = path.strip_prefix("/api/v1/nodes/").and_then(|rest| rest.strip_suffix("/proxy/healthz"));
+                if let Some(node) = kubelet {
+                    return Ok(self.ask_kubelet(node));
+                }
+                ("GET", path.clone(), None)
+            }
+            KubeOperation::Call(KubeCall::Create { object }) if object["kind"] == "List" => {
+                let mut last = KubeOutcome::Done(Value::Null);
+                for item in object["items"].as_array().into_iter().flatten() {
+                    let create = KubeOperation::Call(KubeCall::Create { object: item.clone() });
+                    match self.kube(&create)? {
+                        KubeOutcome::Done(_) => {}
+                        other => last = other,
+                    }
+                }
+                return Ok(last);
+            }
             KubeOperation::Call(KubeCall::Create { object }) => {
                 ("POST", cluster::collection_of(object), Some(object.clone()))
             }
-            KubeOperation::Call(KubeCall::Delete { kind, namespace, name }) => {
-                ("DELETE", cluster::object_path(kind, namespace, name), None)
+            KubeOperation::Call(KubeCall::Delete { kind, namespace, selector }) => {
+                let selector = selector.replace('=', "%3D");
+                ("DELETE", format!("{}?labelSelector={selector}", cluster::collection("v1", kind, namespace)), None)
             }
             KubeOperation::PatchNode { name, patch } => ("PATCH", format!("/api/v1/nodes/{name}"), Some(patch.clone())),
             KubeOperation::DeleteNode { name } => ("DELETE", format!("/api/v1/nodes/{name}"), None),
@@ -298,6 +320,42 @@ impl SimulatedHost {
             500..=599 => KubeOutcome::Unreachable(message()),
             _ => KubeOutcome::Refused(message()),
         })
+    }
+}
+
+impl SimulatedHost {
+    /// What this host's API server gets from a kubelet.
+    fn ask_kubelet(&self, node: &str) -> KubeOutcome {
+        let (status, object) = self.cluster().api("GET", &format!("/api/v1/nodes/{node}"), None);
+        match status {
+            200 => {}
+            404 => return KubeOutcome::NotFound,
+            _ => return KubeOutcome::Unreachable("The connection to the server was refused".into()),
+        }
+        let addresses = object.pointer("/status/addresses").and_then(Value::as_array).into_iter().flatten();
+        let address =
+            addresses.filter(|address| address["type"] == "InternalIP").find_map(|one| one["address"].as_str());
+        let Some(address) = address.and_then(|address| address.parse().ok()) else {
+            return KubeOutcome::Unreachable(format!("Error: 'no preferred addresses found' for node {node}"));
+        };
+        let target = Target { address, port: KUBELET_PORT, ask: Ask::Connection };
+        let dial = |what| KubeOutcome::Unreachable(format!("Error: 'dial tcp {address}:{KUBELET_PORT}: {what}'"));
+        match self.connect(&[target]).first().map(|attempt| &attempt.outcome) {
+            Some(Outcome::Answered { .. }) => KubeOutcome::Done("ok".into()),
+            Some(Outcome::Refused) => dial("getsockopt: connection refused"),
+            _ => dial("i/o timeout"),
+        }
+    }
+
+    /// Connects to addresses of hosts, pods and services.
+    pub(self) fn connect(&self, targets: &[Target]) -> Vec<Attempt> {
+        let places = self.cluster().places();
+        let connect = |target: &Target| Attempt {
+            address: target.address,
+            port: target.port,
+            outcome: self.cluster().network().connect(self.name(), target, places.get(&target.address)),
+        };
+        targets.iter().map(connect).collect()
     }
 }
 

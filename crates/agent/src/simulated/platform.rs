@@ -232,8 +232,7 @@ impl Platform for SimulatedPlatform {
     }
 
     fn connect(&mut self, wanted: &Connect) -> Result<Vec<Attempt>> {
-        let network = self.host.cluster().network();
-        Ok(wanted.targets.iter().map(|target| network.connect(self.host.name(), target)).collect())
+        Ok(self.host.connect(&wanted.targets))
     }
 
     fn reboot(&mut self, reason: &str) -> Result<()> {

@@ -112,6 +112,12 @@ pub struct Faults {
     pub blocked_ports: Vec<u16>,
     /// No packet passes between this host and these.
     pub blocked_hosts: Vec<String>,
+    /// This host has no routes to these networks any more, whatever is done.
+    pub lost_routes: Vec<Ipv4Net>,
+    /// This host forwards nothing to and from its pods.
+    pub no_forwarding: bool,
+    /// Images that are no good on this host.
+    pub images: BTreeMap<String, ImageTrouble>,
     /// Connections between this host and others take so many milliseconds longer.
     pub network_delay_ms: u64,
     /// Large packets between this host and others are lost.
@@ -164,6 +170,18 @@ pub struct Faults {
     pub routing_installed: bool,
     /// Windows: the role Hyper-V is installed. (No fault either.)
     pub hyper_v: bool,
+}
+
+/// What is wrong with an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageTrouble {
+    /// No registry has it.
+    Missing,
+    /// It is large, and still on its way.
+    Pulling,
+    /// What runs from it answers nothing.
+    Silent,
 }
 
 /// A port that something else holds.

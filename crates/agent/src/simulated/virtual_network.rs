@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use k8swin_protocol::probe::{Attempt, Listen, Outcome, Target};
+use ipnet::Ipv4Net;
+use k8swin_protocol::probe::{Ask, Listen, Outcome, Target};
 
 use super::machine::Machine;
-use super::spec::Faults;
+use super::spec::{Faults, ImageTrouble};
 
 /// What a connection within one segment takes, in microseconds.
 const USUAL: u64 = 300;
+
+/// Where the simulated web server listens.
+const HTTP: u16 = 80;
 
 /// The hosts of a lab, as they are on the network.
 #[derive(Default)]
@@ -26,7 +30,21 @@ pub(super) struct Endpoint {
     held: Vec<u16>,
     /// Where its agent listens, and the token that it wants.
     listening: BTreeMap<u16, String>,
+    /// Its routes by way of other hosts.
+    routes: Vec<(Ipv4Net, Ipv4Addr)>,
+    /// Whether kube-proxy leads service addresses on.
+    proxies: bool,
     faults: Faults,
+}
+
+/// What an address is that is not one of a host.
+pub(super) enum Place {
+    /// A service's with these ports, whose backends are there.
+    Service { ports: Vec<u16> },
+    /// A pod's.
+    Pod { node: String, image: String },
+    /// That of a node's adapter for pods.
+    Gateway { node: String },
 }
 
 impl Endpoint {
@@ -38,8 +56,17 @@ impl Endpoint {
             addresses: machine.adapters().iter().flat_map(|adapter| &adapter.addresses).map(|net| net.addr()).collect(),
             held: machine.processes().iter().flat_map(|process| process.ports()).chain(taken).collect(),
             listening: BTreeMap::new(),
+            routes: machine.present_routes().map(|route| (route.destination, route.via)).collect(),
+            proxies: machine.healthy_processes().iter().any(|process| process.name() == "kube-proxy"),
             faults: machine.faults.clone(),
         }
+    }
+
+    /// Whether packets to an address take the way to that host.
+    fn leads_to(&self, there: &Self, address: Ipv4Addr) -> bool {
+        let fitting = self.routes.iter().filter(|(destination, _)| destination.contains(&address));
+        let nearest = fitting.max_by_key(|(destination, _)| destination.prefix_len());
+        nearest.is_some_and(|(_, via)| there.addresses.contains(via))
     }
 
     fn blocks(&self, other: &Self) -> bool {
@@ -78,16 +105,34 @@ impl SimulatedNetwork {
         self.endpoints().get(host).is_some_and(|endpoint| !endpoint.listening.is_empty())
     }
 
-    /// A host connects to another.
-    pub(super) fn connect(&self, host: &str, target: &Target) -> Attempt {
+    /// A host connects to an address.
+    pub(super) fn connect(&self, host: &str, target: &Target, place: Option<&Place>) -> Outcome {
         let endpoints = self.endpoints();
-        let here = endpoints.get(host);
-        let there = endpoints.values().find(|other| other.name != host && other.addresses.contains(&target.address));
-        let outcome = match (here, there) {
-            (Some(here), Some(there)) => outcome(here, there, target),
-            _ => Outcome::Silent,
+        let Some(here) = endpoints.get(host) else { return Outcome::Silent };
+        let by_address = || {
+            let found = endpoints.values().filter(|other| other.addresses.contains(&target.address));
+            found.min_by_key(|other| other.name == host)
         };
-        Attempt { address: target.address, port: target.port, outcome }
+        let there = match place {
+            Some(Place::Service { ports }) if here.proxies && ports.contains(&target.port) => {
+                return Outcome::Answered { microseconds: USUAL };
+            }
+            Some(Place::Service { .. }) => return Outcome::Silent,
+            Some(Place::Pod { node, .. } | Place::Gateway { node }) => endpoints.get(node),
+            None => by_address(),
+        };
+        let Some(there) = there else { return Outcome::Silent };
+        let routed = place.is_none() || here.name == there.name || here.leads_to(there, target.address);
+        match place {
+            _ if !routed => Outcome::Silent,
+            Some(Place::Pod { .. }) if there.faults.no_forwarding => Outcome::Silent,
+            Some(Place::Pod { image, .. }) => match outcome(here, there, target) {
+                Outcome::Silent => Outcome::Silent,
+                _ if serves(there, image, target) => Outcome::Answered { microseconds: USUAL },
+                _ => Outcome::Refused,
+            },
+            _ => outcome(here, there, target),
+        }
     }
 
     fn endpoints(&self) -> MutexGuard<'_, BTreeMap<String, Endpoint>> {
@@ -102,13 +147,19 @@ fn outcome(here: &Endpoint, there: &Endpoint, target: &Target) -> Outcome {
     }
     let microseconds = USUAL + 1000 * (here.faults.network_delay_ms + there.faults.network_delay_ms);
     let lossy = here.faults.large_packets_lost || there.faults.large_packets_lost;
-    match (there.listening.get(&target.port), &target.token) {
-        (Some(token), Some(said)) if token == said && lossy => Outcome::Stalled,
-        (Some(token), Some(said)) if token == said => Outcome::Answered { microseconds },
-        (Some(_), Some(_)) => Outcome::Stranger,
-        (None, Some(_)) if there.held.contains(&target.port) => Outcome::Stranger,
-        (Some(_), None) => Outcome::Answered { microseconds },
-        (None, None) if there.held.contains(&target.port) => Outcome::Answered { microseconds },
+    match (there.listening.get(&target.port), &target.ask) {
+        (Some(token), Ask::Token(said)) if token == said && lossy => Outcome::Stalled,
+        (Some(token), Ask::Token(said)) if token == said => Outcome::Answered { microseconds },
+        (Some(_), Ask::Token(_) | Ask::Http) => Outcome::Stranger,
+        (None, Ask::Token(_) | Ask::Http) if there.held.contains(&target.port) => Outcome::Stranger,
+        (Some(_), Ask::Connection) => Outcome::Answered { microseconds },
+        (None, Ask::Connection) if there.held.contains(&target.port) => Outcome::Answered { microseconds },
         (None, _) => Outcome::Refused,
     }
+}
+
+/// Whether a pod of the image answers on the port.
+fn serves(there: &Endpoint, image: &str, target: &Target) -> bool {
+    let good = there.faults.images.get(image) != Some(&ImageTrouble::Silent);
+    good && image.contains("iis") && target.port == HTTP
 }

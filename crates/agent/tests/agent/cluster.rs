@@ -231,9 +231,23 @@ fn the_api_has_the_manners_of_the_real_one() {
     assert_eq!(answer.body["metadata"]["namespace"], "default");
     let gone = KubeCall::Get { path: format!("{PODS}/nothing") };
     assert_eq!(kube(gone), Response::Kube(k8swin_protocol::wire::KubeAnswer { body: Value::Null }));
-    let delete = KubeCall::Delete { kind: "pod".into(), namespace: "default".into(), name: "asked".into() };
-    let Response::Kube(answer) = kube(delete) else { panic!() };
-    assert!(!answer.body.is_null());
+    let mut labelled = ["one", "two"].map(|name| pod(name, on("linux", 1)));
+    for pod in &mut labelled {
+        pod["apiVersion"] = "v1".into();
+        pod["kind"] = "Pod".into();
+        pod["metadata"]["labels"] = json!({ "app": "asked" });
+    }
+    kube(KubeCall::Create { object: json!({"apiVersion": "v1", "kind": "List", "items": labelled}) });
+    let list = || {
+        let path = format!("{PODS}?labelSelector=app%3Dasked");
+        let Response::Kube(answer) = kube(KubeCall::Get { path }) else { panic!() };
+        answer.body["items"].as_array().unwrap().len()
+    };
+    assert_eq!(list(), 2);
+    kube(KubeCall::Delete { kind: "pod".into(), namespace: "default".into(), selector: "app=asked".into() });
+    assert_eq!(list(), 0);
+    let Response::Kube(answer) = kube(KubeCall::Get { path: format!("{PODS}/asked") }) else { panic!() };
+    assert!(!answer.body.is_null(), "it has no such label");
 }
 
 #[test]

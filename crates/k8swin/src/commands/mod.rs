@@ -8,8 +8,10 @@ mod manual;
 mod preflight;
 
 use std::io;
+use std::time::Duration;
 
 use k8swin_inventory::Ignored;
+use k8swin_inventory::cluster::TestImage;
 use k8swin_orchestrator as orchestrator;
 use k8swin_orchestrator::report::THIS_MACHINE;
 
@@ -79,10 +81,14 @@ async fn status(context: &Context, arguments: arguments::Inventory) -> Result<Re
     Ok(Report::Status(context.run(&inventory, RunSettings::default(), work).await??))
 }
 
-async fn verify(context: &Context, arguments: arguments::Inventory) -> Result<Report, Failure> {
-    let inventory = context.inventory(&arguments.path)?;
+async fn verify(context: &Context, arguments: arguments::Verify) -> Result<Report, Failure> {
+    let mut inventory = context.inventory(&arguments.inventory.path)?;
+    if let Some(image) = arguments.windows_image {
+        inventory.cluster.windows_test_image = Some(TestImage { image, port: arguments.windows_port });
+    }
+    let settings = RunSettings { ready_within: Duration::from_secs(arguments.wait.into()), ..RunSettings::default() };
     let work = async |options: &_| orchestrator::verify(&inventory.cluster, options).await;
-    Ok(Report::Verify(context.run(&inventory, RunSettings::default(), work).await??))
+    Ok(Report::Verify(context.run(&inventory, settings, work).await??))
 }
 
 async fn reset(context: &Context, arguments: arguments::Reset) -> Result<Report, Failure> {

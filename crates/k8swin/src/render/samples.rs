@@ -32,6 +32,7 @@ fn node(name: &str, os: Os, number: u8) -> NodeStatus {
         name: name.into(),
         os: os.as_str().into(),
         ready: os == Os::Linux,
+        reason: (os != Os::Linux).then(|| "NodeStatusUnknown: Kubelet stopped posting node status.".to_owned()),
         address: format!("10.5.6.{number}"),
         pod_cidr: format!("192.168.{number}.0/24"),
         version: "v1.5.8".into(),

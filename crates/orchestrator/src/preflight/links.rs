@@ -7,7 +7,7 @@ use k8swin_inventory::cluster::Host;
 use k8swin_inventory::{Check, Cluster};
 use k8swin_protocol::Facts;
 use k8swin_protocol::facts::CommonFacts;
-use k8swin_protocol::probe::{Attempt, Outcome, Target};
+use k8swin_protocol::probe::{Ask, Attempt, Outcome, Target};
 use serde::Serialize;
 
 use super::catalogue::{NEARER, OPEN_PATH, OPEN_WINDOWS, SMALLER_MTU};
@@ -112,8 +112,8 @@ pub(crate) fn targets(
             let by_agent = ports.contains(&port);
             let by_us = common.listeners.iter().any(|listener| listener.port == port) && holds(common, cluster, port);
             if by_agent || by_us {
-                let token = by_agent.then(|| token.to_owned());
-                targets.push((to.name.clone(), purpose, Target { address: to.node_address, port, token }));
+                let ask = if by_agent { Ask::Token(token.to_owned()) } else { Ask::Connection };
+                targets.push((to.name.clone(), purpose, Target { address: to.node_address, port, ask }));
             }
         }
     }
@@ -205,13 +205,14 @@ fn describe(links: &[&Link]) -> Vec<String> {
         .collect()
 }
 
-fn met(outcome: &Outcome) -> String {
+/// What was met, as the object of a sentence: "no answer to lin01".
+pub(crate) fn met(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Answered { .. } => "an answer".to_owned(),
         Outcome::Refused => "a refusal".to_owned(),
         Outcome::Silent => "no answer".to_owned(),
         Outcome::Stalled => "no more answer after small packets".to_owned(),
-        Outcome::Stranger => "an answer of something else than our agent".to_owned(),
+        Outcome::Stranger => "an answer of something else than what was asked for".to_owned(),
         Outcome::Failed { answer } => format!("`{answer}` said"),
     }
 }

@@ -33,6 +33,7 @@ use k8swin_protocol::Facts;
 use links::Link;
 use local::ThisMachine;
 
+pub(crate) use self::plan::certificates;
 use crate::report::{Finding, Severity};
 
 /// The host of findings about the machine that k8swin runs on. No host can have this name.

@@ -15,6 +15,7 @@ use super::catalogue::{
 };
 use super::common::is_owned;
 use super::{Evidence, Report, Seen};
+use crate::report::{Finding, Severity};
 
 /// What a node runs at most by default (facts B.3), each with an address, and the gateway's.
 const ADDRESSES_OF_A_NODE: u64 = 110 + 1;
@@ -33,7 +34,9 @@ pub(super) fn check(cluster: &Cluster, evidence: &Evidence<'_>, report: &mut Rep
     }
     capacity(cluster, report);
     versions(seen, report);
-    certificates(&evidence.certificates, evidence.now, report);
+    // `up` renews what has ended, and looks here first.
+    let ended = Severity::Warning;
+    report.findings.extend(certificates(report.host, &evidence.certificates, evidence.now, ended));
 }
 
 /// The pods' and the services' range, and whose each is.
@@ -175,30 +178,62 @@ fn versions(seen: &BTreeMap<String, Seen<'_>>, report: &mut Report<'_>) {
     }
 }
 
-fn certificates(certificates: &BTreeMap<String, Timestamp>, now: Timestamp, report: &mut Report<'_>) {
-    let is_authority = |name: &str| name == "ca.crt" || name.ends_with("/ca.crt");
+/// Judges the last days of the cluster's certificates, by the file's name. Those of a host are told with the host, all
+/// others with the cluster. `ended` says how bad it is where one that `up` renews has ended.
+pub(crate) fn certificates(
+    cluster: &str,
+    certificates: &BTreeMap<String, Timestamp>,
+    now: Timestamp,
+    ended: Severity,
+) -> Vec<Finding> {
     let left = |end: &Timestamp| end.duration_since(now);
     let days = |end: &Timestamp| left(end).as_hours() / 24;
-    let ends = |(name, end): (&String, &Timestamp)| match days(end) {
-        days if days < 0 => format!("{name} ended {} days ago", -days),
-        days => format!("{name} ends in {days} days"),
-    };
-    let (authorities, others): (Vec<_>, Vec<_>) = certificates.iter().partition(|(name, _)| is_authority(name));
-    let soon = |list: Vec<(&String, &Timestamp)>, limit| -> Vec<_> {
-        list.into_iter().filter(|(_, end)| left(end) < limit).map(ends).collect()
-    };
-    let expired = authorities.iter().any(|(_, end)| left(end) <= SignedDuration::ZERO);
-    let (authorities, others) = (soon(authorities, AUTHORITY_WARNING), soon(others, RENEWED_BEFORE_END));
-    if expired {
-        report.error(Check::Certificates, authorities.join("; "), NEW_AUTHORITY);
-    } else if !authorities.is_empty() {
-        report.warning(Check::Certificates, authorities.join("; "), NEW_AUTHORITY);
-    } else if !others.is_empty() {
-        report.warning(Check::Certificates, others.join("; "), UP_RENEWS);
-    } else if certificates.is_empty() {
-        report.ok(Check::Certificates, "none yet");
-    } else {
-        let first = certificates.values().min().map_or(0, days);
-        report.ok(Check::Certificates, format!("{} certificates, the first ends in {first} days", certificates.len()));
+    let mut troubles: BTreeMap<&str, Vec<Trouble>> = BTreeMap::new();
+    for (name, end) in certificates {
+        let is_authority = name == "ca.crt" || name.ends_with("/ca.crt");
+        let limit = if is_authority { AUTHORITY_WARNING } else { RENEWED_BEFORE_END };
+        if left(end) >= limit {
+            continue;
+        }
+        let over = left(end) <= SignedDuration::ZERO;
+        let detail = match (over, days(end)) {
+            (true, days) => format!("{name} ended {} days ago", -days),
+            (false, days) => format!("{name} ends in {days} days"),
+        };
+        let severity = match (over, is_authority) {
+            (true, true) => Severity::Error,
+            (true, false) => ended,
+            (false, _) => Severity::Warning,
+        };
+        let owner = name.strip_prefix("hosts/").and_then(|rest| rest.split('/').next()).unwrap_or(cluster);
+        troubles.entry(owner).or_default().push(Trouble { is_authority, severity, detail });
     }
+    if troubles.is_empty() {
+        let detail = match certificates.values().min() {
+            None => "none yet".to_owned(),
+            Some(first) => format!("{} certificates, the first ends in {} days", certificates.len(), days(first)),
+        };
+        return vec![Finding::new(cluster, Check::Certificates, Severity::Ok, detail, None)];
+    }
+    if let Some(of_cluster) = troubles.get_mut(cluster)
+        && of_cluster.iter().any(|trouble| trouble.is_authority)
+    {
+        // With a new authority come new certificates for all.
+        of_cluster.retain(|trouble| trouble.is_authority);
+        troubles.retain(|owner, _| *owner == cluster);
+    }
+    let finding = |(owner, troubles): (&str, Vec<Trouble>)| {
+        let severity = troubles.iter().map(|trouble| trouble.severity).max().unwrap_or(Severity::Ok);
+        let remedy = if troubles.iter().any(|trouble| trouble.is_authority) { NEW_AUTHORITY } else { UP_RENEWS };
+        let details: Vec<_> = troubles.into_iter().map(|trouble| trouble.detail).collect();
+        Finding::new(owner, Check::Certificates, severity, details.join("; "), Some(remedy.into()))
+    };
+    troubles.into_iter().map(finding).collect()
+}
+
+/// A certificate that has ended, or ends soon.
+struct Trouble {
+    is_authority: bool,
+    severity: Severity,
+    detail: String,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use k8swin_inventory::{Check, Ignored};
 use k8swin_protocol::Facts;
 use k8swin_protocol::facts::{DockerNetwork, ServiceState, ServiceStatus};
-use k8swin_protocol::probe::Outcome;
+use k8swin_protocol::probe::{Ask, Outcome};
 use k8swin_protocol::resource::FeatureName;
 
 use super::cases::cases;
@@ -322,15 +322,15 @@ fn what_our_own_programs_hold_is_connected_to_and_what_others_hold_is_not() {
     let facts = std::collections::BTreeMap::from([("lin01".to_owned(), &common)]);
     let listening = std::collections::BTreeMap::from([("lin01".to_owned(), Vec::new())]);
     let targets = super::links::targets(&sample.cluster, host, &listening, &facts, "token");
-    let ports: Vec<_> = targets.iter().map(|(.., target)| (target.port, target.token.clone())).collect();
-    assert_eq!(ports, [(6443, None), (10250, None)]);
+    let ports: Vec<_> = targets.iter().map(|(.., target)| (target.port, target.ask.clone())).collect();
+    assert_eq!(ports, [(6443, Ask::Connection), (10250, Ask::Connection)]);
 
     let mut common = Sample::healthy().linux.common;
     common.listeners.push(listener(6443, "nginx"));
     let facts = std::collections::BTreeMap::from([("lin01".to_owned(), &common)]);
     let listening = std::collections::BTreeMap::from([("lin01".to_owned(), vec![10250])]);
     let targets = super::links::targets(&sample.cluster, host, &listening, &facts, "token");
-    let ports: Vec<_> = targets.iter().map(|(.., target)| (target.port, target.token.is_some())).collect();
+    let ports: Vec<_> = targets.iter().map(|(.., target)| (target.port, matches!(target.ask, Ask::Token(_)))).collect();
     assert_eq!(ports, [(10250, true)]);
 }
 

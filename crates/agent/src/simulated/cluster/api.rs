@@ -98,6 +98,13 @@ impl State {
                 Some(object) => (200, object),
                 None => not_found(&target, &name),
             },
+            ("DELETE", None) => {
+                let (code, list) = self.list(&target, query);
+                for object in list["items"].as_array().into_iter().flatten() {
+                    self.store.remove(&target.collection(), name_of(object));
+                }
+                (code, list)
+            }
             _ => status(405, "MethodNotAllowed", "the server does not allow this method on the requested resource"),
         }
     }

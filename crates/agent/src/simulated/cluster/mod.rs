@@ -14,11 +14,11 @@ use k8swin_protocol::Os;
 use serde_json::{Value, json};
 
 use self::store::{Store, object};
-pub(super) use self::store::{collection_of, object_path};
+pub(super) use self::store::{collection, collection_of};
 
 use super::process::Process;
-use super::spec::HostSpec;
-use super::virtual_network::SimulatedNetwork;
+use super::spec::{Faults, HostSpec, ImageTrouble};
+use super::virtual_network::{Place, SimulatedNetwork};
 
 /// A simulated second takes this many milliseconds of a host that waits for others.
 const PACE: u32 = 50;
@@ -56,6 +56,8 @@ pub(super) struct HostReport {
     api_server: Option<String>,
     scheduler: bool,
     kubelet: Option<Kubelet>,
+    /// Images that cannot be had there, and why.
+    images: BTreeMap<String, ImageTrouble>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +69,7 @@ struct Kubelet {
 }
 
 impl HostReport {
-    pub(super) fn new(spec: &HostSpec, has_data: bool, processes: &[Process]) -> Self {
+    pub(super) fn new(spec: &HostSpec, faults: &Faults, has_data: bool, processes: &[Process]) -> Self {
         let running = |name: &str| processes.iter().find(|process| process.name() == name);
         let members = |etcd: &Process| etcd.flag("initial-cluster").map_or(1, |members| members.split(',').count());
         let kubelet = |kubelet: &Process| Kubelet {
@@ -83,6 +85,7 @@ impl HostReport {
             api_server: running("kube-apiserver").map(services),
             scheduler: running("kube-scheduler").is_some(),
             kubelet: running("kubelet").map(kubelet),
+            images: faults.images.clone(),
         }
     }
 }
@@ -111,6 +114,11 @@ impl SimulatedCluster {
         drop(state);
         self.shared.changed.notify_all();
         answer
+    }
+
+    /// Whose the addresses of pods and services are.
+    pub(super) fn places(&self) -> BTreeMap<Ipv4Addr, Place> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).places()
     }
 
     /// The network between the hosts.

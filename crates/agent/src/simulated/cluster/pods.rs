@@ -6,6 +6,8 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 
+use super::super::spec::ImageTrouble;
+use super::super::virtual_network::Place;
 use super::State;
 use super::store::{merge, name_of};
 
@@ -55,16 +57,52 @@ impl State {
             .flat_map(|collection| self.store.objects(collection))
             .filter_map(|pod| pod.pointer("/status/podIP")?.as_str()?.parse().ok())
             .collect();
+        let kubelets = self.hosts.values().filter_map(|host| Some((host.kubelet.as_ref()?.node.clone(), &host.images)));
+        let images: BTreeMap<_, _> = kubelets.map(|(node, images)| (node, images.clone())).collect();
         for collection in &collections {
             for pod in self.store.objects_mut(collection) {
                 let node = pod.pointer("/spec/nodeName").and_then(Value::as_str).and_then(|name| nodes.get(name));
                 let pending = pod.pointer("/status/phase").and_then(Value::as_str) == Some("Pending");
                 if let Some(node) = node.filter(|node| pending && is_ready(node)) {
-                    start(pod, node, &mut taken);
+                    let trouble = images.get(name_of(node)).and_then(|images| images.get(image_of(pod))).copied();
+                    start(pod, node, trouble, &mut taken);
                 }
             }
         }
     }
+
+    /// The addresses of services, pods, and of the nodes' adapters for pods, which a Linux host has from its first pod on.
+    pub(super) fn places(&self) -> BTreeMap<Ipv4Addr, Place> {
+        let text = |object: &Value, pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let objects = |kind: &str| -> Vec<&Value> {
+            let collections = self.store.collections_of("/api/v1", kind);
+            collections.iter().flat_map(|collection| self.store.objects(collection)).collect()
+        };
+        let mut places = BTreeMap::new();
+        for service in objects("services") {
+            let ports = service.pointer("/spec/ports").and_then(Value::as_array).into_iter().flatten();
+            let ports = ports.filter_map(|port| u16::try_from(port["port"].as_u64()?).ok()).collect();
+            let address = text(service, "/spec/clusterIP").and_then(|address| address.parse().ok());
+            places.extend(address.map(|address| (address, Place::Service { ports })));
+        }
+        for pod in objects("pods") {
+            let own_network = pod.pointer("/spec/hostNetwork").and_then(Value::as_bool) != Some(true);
+            let address = text(pod, "/status/podIP").filter(|_| own_network).and_then(|address| address.parse().ok());
+            let Some(address) = address else { continue };
+            let node = text(pod, "/spec/nodeName").unwrap_or_default();
+            let object = self.store.get(NODES, &node);
+            let subnet = object.and_then(|node| text(node, "/spec/podCIDR")?.parse::<Ipv4Net>().ok());
+            let gateway = subnet.and_then(|subnet| subnet.hosts().next());
+            places.extend(gateway.map(|gateway| (gateway, Place::Gateway { node: node.clone() })));
+            places.insert(address, Place::Pod { node, image: image_of(pod).to_owned() });
+        }
+        places
+    }
+}
+
+/// The image of a pod's first container.
+fn image_of(pod: &Value) -> &str {
+    pod.pointer("/spec/containers/0/image").and_then(Value::as_str).unwrap_or_default()
 }
 
 /// Why a pod cannot go to a node, in the scheduler's words.
@@ -113,7 +151,7 @@ fn is_ready(node: &Value) -> bool {
 }
 
 /// What a kubelet does with a new pod.
-fn start(pod: &mut Value, node: &Value, taken: &mut Vec<Ipv4Addr>) {
+fn start(pod: &mut Value, node: &Value, trouble: Option<ImageTrouble>, taken: &mut Vec<Ipv4Addr>) {
     let text = |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     let host = text(node, "/status/addresses/0/address").unwrap_or_default();
     let containers = pod.pointer("/spec/containers").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -135,8 +173,14 @@ fn start(pod: &mut Value, node: &Value, taken: &mut Vec<Ipv4Addr>) {
         (true, Some(subnet)) => subnet.hosts().skip(1).find(|address| !taken.contains(address)),
         (true, None) => None,
     };
+    let address = address.filter(|_| trouble.is_none_or(|trouble| trouble == ImageTrouble::Silent));
     let status = |name: &str| {
-        let reason = json!({"reason": "ContainerCreating"});
+        let reason = match trouble {
+            Some(ImageTrouble::Missing) => {
+                json!({"reason": "ErrImagePull", "message": "image not found: no such manifest"})
+            }
+            _ => json!({"reason": "ContainerCreating"}),
+        };
         let state = if address.is_some() { json!({"running": {}}) } else { json!({ "waiting": reason }) };
         json!({"name": name, "ready": address.is_some(), "restartCount": 0, "state": state})
     };

@@ -113,12 +113,8 @@ pub(in super::super) fn collection_of(object: &Value) -> String {
     collection(text("/apiVersion").unwrap_or("v1"), text("/kind").unwrap_or_default(), namespace)
 }
 
-/// The path of an object of the core group.
-pub(in super::super) fn object_path(kind: &str, namespace: &str, name: &str) -> String {
-    format!("{}/{name}", collection("v1", kind, namespace))
-}
-
-fn collection(version: &str, kind: &str, namespace: &str) -> String {
+/// The path of a collection.
+pub(in super::super) fn collection(version: &str, kind: &str, namespace: &str) -> String {
     let group = if version.contains('/') { format!("/apis/{version}") } else { format!("/api/{version}") };
     let kind = kind.to_lowercase();
     let resource = match kind.as_str() {

@@ -18,6 +18,7 @@ use k8swin_inventory::Check;
 use serde::Serialize;
 
 pub(super) use self::between::*;
+pub(crate) use self::cluster::*;
 pub(super) use self::host::*;
 pub(super) use self::linux::*;
 pub(super) use self::local::*;
@@ -99,7 +100,7 @@ pub struct Remedy {
 
 impl Remedy {
     /// The remedy for one finding: `values` are what stands for the words in braces.
-    pub(super) fn with(self, values: &[(&str, &str)]) -> Fix {
+    pub(crate) fn with(self, values: &[(&str, &str)]) -> Fix {
         let fill = |text: &str| {
             values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
         };
@@ -217,7 +218,11 @@ pub fn entry(check: Check) -> &'static Entry {
         Check::Node => &cluster::NODE,
         Check::PodLinux => &cluster::POD_LINUX,
         Check::PodWindows => &cluster::POD_WINDOWS,
+        Check::PodImage => &cluster::POD_IMAGE,
         Check::PodRemoved => &cluster::POD_REMOVED,
+        Check::PodNetwork => &cluster::POD_NETWORK,
+        Check::ServiceAddress => &cluster::SERVICE_ADDRESS,
+        Check::Kubelet => &cluster::KUBELET,
         Check::ApiFromHere => &cluster::API_FROM_HERE,
     }
 }

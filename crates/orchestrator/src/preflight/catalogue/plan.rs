@@ -90,7 +90,7 @@ pub(super) static CERTIFICATES: Entry = Entry {
     check: Check::Certificates,
     group: PLAN,
     worst: Severity::Error,
-    looks_at: "the last day of each certificate in the state folder",
+    looks_at: "the last day of each of the cluster's certificates; so does `verify`, for which one that has ended is an error",
     expected: "authorities a year or more, others thirty days or more",
     why: "on the day after, no component trusts any other",
     source: "facts B.2",
