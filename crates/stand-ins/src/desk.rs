@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,7 +12,7 @@ use serde_json::json;
 use windows_registry::LOCAL_MACHINE;
 
 use crate::FOLDER;
-use crate::linux::{Answer, IP, SETTING};
+use crate::linux::{Answer, FORWARD, IP, SETTING};
 use crate::netsh::{Desk, Persistent};
 
 /// The program of Linux that changes the network. Wine starts it as it is.
@@ -88,6 +88,10 @@ impl Desk for WineDesk {
 
     fn setting(&mut self, path: &str, value: &str) -> Result<(), String> {
         ask(SETTING, &[path, value])?.into_result().map(drop)
+    }
+
+    fn forward(&mut self, listen: SocketAddrV4, connect: SocketAddrV4) -> Result<(), String> {
+        ask(FORWARD, &[&listen.to_string(), &connect.to_string()])?.into_result().map(drop)
     }
 
     fn texts(&mut self, key: &str) -> Result<BTreeMap<String, String>, String> {

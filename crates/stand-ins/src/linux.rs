@@ -22,6 +22,9 @@ pub const BOOT: &str = "boot";
 pub const IP: &str = "ip";
 /// Write a setting below `/proc/sys/net/ipv4`: its path there, and the value.
 pub const SETTING: &str = "setting";
+/// Take connections at an address and port, the first argument, and lead them to another, the second. It goes on doing so
+/// after its answer, until the host goes down.
+pub const FORWARD: &str = "forward";
 
 /// What a program of Linux answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! The Linux side of the stand-ins: does one thing to the network of the namespace it runs in, and sends the answer back over
-//! a loopback connection. `linux-side PORT ip ARGUMENT…` or `linux-side PORT setting PATH VALUE`.
+//! a loopback connection. `linux-side PORT ip ARGUMENT…`, `linux-side PORT setting PATH VALUE` or `linux-side PORT forward
+//! LISTEN CONNECT`, which goes on after its answer.
 //!
 //! `linux-side boot` is for whoever boots the host, before Wine runs: adapters get the addresses and routes that are kept.
 
@@ -18,18 +19,20 @@ mod unix {
     use std::collections::BTreeMap;
     use std::fs;
     use std::io::Write as _;
-    use std::net::{Ipv4Addr, TcpStream};
+    use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
     use std::path::PathBuf;
     use std::process::{Command, ExitCode, Stdio};
+    use std::thread;
 
-    use k8swin_stand_ins::linux::{Answer, BOOT, IP, NAMESPACE_FILE, PERSISTENT_FILE, SETTING};
+    use k8swin_stand_ins::linux::{Answer, BOOT, FORWARD, IP, NAMESPACE_FILE, PERSISTENT_FILE, SETTING};
     use k8swin_stand_ins::netsh::{self, Desk, Persistent};
 
     pub(super) fn main() -> ExitCode {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let done = match arguments.as_slice() {
             [verb] if verb == BOOT => in_a_namespace_of_its_own().and_then(|()| netsh::boot(&mut LinuxDesk)),
-            [port, verb, rest @ ..] => answer(port, verb, rest),
+            [port, verb, listen, connect] if verb == FORWARD => forward(port, listen, connect),
+            [port, verb, rest @ ..] => answer(port, act(verb, rest)),
             _ => Err("unknown request".to_owned()),
         };
         match done {
@@ -42,9 +45,9 @@ mod unix {
         }
     }
 
-    fn answer(port: &str, verb: &str, arguments: &[String]) -> Result<(), String> {
+    fn answer(port: &str, outcome: Result<String, String>) -> Result<(), String> {
         let port: u16 = port.parse().map_err(|_| format!("the port {port}"))?;
-        let answer = match act(verb, arguments) {
+        let answer = match outcome {
             Ok(output) => Answer { code: Some(0), output, error: String::new() },
             Err(error) => Answer { code: None, output: String::new(), error },
         };
@@ -60,6 +63,45 @@ mod unix {
             (IP, words) => LinuxDesk.ip(words),
             (SETTING, [path, value]) => LinuxDesk.setting(path, value).map(|()| String::new()),
             _ => Err(format!("unknown request: {verb} {}", words.join(" "))),
+        }
+    }
+
+    /// Leads connections on. Where they go is written down, so that somebody else can change it while this one listens.
+    fn forward(port: &str, listen: &str, connect: &str) -> Result<(), String> {
+        let listening = in_a_namespace_of_its_own().and_then(|()| {
+            let (listen, connect): (SocketAddrV4, SocketAddrV4) = match (listen.parse(), connect.parse()) {
+                (Ok(listen), Ok(connect)) => (listen, connect),
+                _ => return Err(format!("{listen} or {connect} is no address with a port")),
+            };
+            let file = beside(&format!("forward-{}-{}", listen.ip(), listen.port()))?;
+            fs::write(&file, connect.to_string()).map_err(|error| format!("write {}: {error}", file.display()))?;
+            match TcpListener::bind(listen) {
+                Ok(listener) => Ok(Some((listener, file))),
+                // An earlier one of these listens, and reads the file.
+                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Ok(None),
+                Err(error) => Err(format!("listen on {listen}: {error}")),
+            }
+        });
+        answer(port, listening.as_ref().map(|_| "Ok.\n".to_owned()).map_err(Clone::clone))?;
+        let Some((listener, file)) = listening? else { return Ok(()) };
+        for arrived in listener.incoming() {
+            let leads = fs::read_to_string(&file).ok().and_then(|text| TcpStream::connect(text.trim()).ok());
+            if let (Ok(arrived), Some(onward)) = (arrived, leads) {
+                join(&arrived, &onward);
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes on what each side says until it is silent for ever.
+    fn join(one: &TcpStream, other: &TcpStream) {
+        for (from, to) in [(one, other), (other, one)] {
+            // A connection that cannot be passed on ends, which its ends notice.
+            let (Ok(mut from), Ok(mut to)) = (from.try_clone(), to.try_clone()) else { continue };
+            thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Write);
+            });
         }
     }
 
@@ -104,6 +146,10 @@ mod unix {
             }
             let path = format!("/proc/sys/net/ipv4/{path}");
             fs::write(&path, value).map_err(|error| format!("write {path}: {error}"))
+        }
+
+        fn forward(&mut self, _listen: SocketAddrV4, _connect: SocketAddrV4) -> Result<(), String> {
+            Err("whoever boots the host forwards nothing".to_owned())
         }
 
         fn texts(&mut self, _key: &str) -> Result<BTreeMap<String, String>, String> {

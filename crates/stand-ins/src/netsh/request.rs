@@ -1,7 +1,7 @@
 //! What `netsh` is asked for: the forms of its arguments that our programs use, and no others.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use ipnet::Ipv4Net;
 
@@ -64,6 +64,13 @@ pub enum Request {
         /// Whether it does.
         enabled: bool,
     },
+    /// What arrives at one address and TCP port goes to another (what kube-proxy 1.5 asks for; facts B.6).
+    SetPortProxy {
+        /// Where it arrives.
+        listen: SocketAddrV4,
+        /// Where it goes.
+        connect: SocketAddrV4,
+    },
     /// A firewall rule more.
     AddRule(Rule),
     /// All firewall rules of a name less.
@@ -91,6 +98,15 @@ pub struct Route {
 pub fn parse(arguments: &[&str]) -> Result<Request, String> {
     match arguments {
         ["interface", "ipv4", verb, what, rest @ ..] => interface(verb, what, Values::read(rest)?),
+        ["interface", "portproxy", "add" | "set", "v4tov4", rest @ ..] => {
+            // kube-proxy writes `listenPort` and `listenaddress`.
+            let lower: Vec<_> = rest.iter().map(|argument| argument.to_ascii_lowercase()).collect();
+            let mut values = Values::read(&lower.iter().map(String::as_str).collect::<Vec<_>>())?;
+            let listen = SocketAddrV4::new(values.required_parsed("listenaddress")?, values.required_parsed("listenport")?);
+            let connect =
+                SocketAddrV4::new(values.required_parsed("connectaddress")?, values.required_parsed("connectport")?);
+            values.end(Request::SetPortProxy { listen, connect })
+        }
         ["ras", "set", "type", rest @ ..] => {
             let mut values = Values::read(rest)?;
             let lan_only = values.one_of("ipv4rtrtype", &[("lanonly", true), ("none", false)])?;
@@ -288,6 +304,17 @@ mod tests {
     }
 
     #[test]
+    fn forwarding_of_ports_is_understood_as_kube_proxy_writes_it() {
+        let text = "interface portproxy set v4tov4 listenPort=443 connectaddress=10.5.6.216 connectPort=50123 \
+                    listenaddress=172.30.0.1";
+        let expected = Request::SetPortProxy {
+            listen: "172.30.0.1:443".parse().unwrap(),
+            connect: "10.5.6.216:50123".parse().unwrap(),
+        };
+        assert_eq!(read(text), Ok(expected));
+    }
+
+    #[test]
     fn what_is_not_known_is_refused() {
         for text in [
             "int ip set address name=a source=dhcp",
@@ -299,6 +326,8 @@ mod tests {
             "interface ipv4 set interface interface=5 forwarding=yes",
             "ras set type ipv4rtrtype=lanandra",
             "advfirewall set allprofiles state off",
+            "interface portproxy set v4tov4 listenPort=443 connectaddress=10.5.6.216 connectPort=50123",
+            "interface portproxy show v4tov4",
             "",
         ] {
             assert!(read(text).is_err(), "{text}");

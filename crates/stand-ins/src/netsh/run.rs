@@ -1,7 +1,7 @@
 //! What `netsh` does with a request, and what it keeps for the next boot.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,12 @@ pub trait Desk {
     /// # Errors
     /// Why Linux refused it.
     fn setting(&mut self, path: &str, value: &str) -> Result<(), String>;
+
+    /// Leads what arrives at one address and TCP port to another, until the host goes down.
+    ///
+    /// # Errors
+    /// Why Linux refused it.
+    fn forward(&mut self, listen: SocketAddrV4, connect: SocketAddrV4) -> Result<(), String>;
 
     /// The texts of a registry key below `HKEY_LOCAL_MACHINE`, none where there is no such key.
     ///
@@ -133,6 +139,7 @@ pub fn run(request: &Request, desk: &mut dyn Desk) -> Result<String, String> {
         Request::SetConfigured { enabled } => {
             desk.put_number(REMOTE_ACCESS, "ConfigurationFlags", u32::from(*enabled))?;
         }
+        Request::SetPortProxy { listen, connect } => desk.forward(*listen, *connect)?,
         Request::AddRule(rule) => add_rule(rule, desk)?,
         Request::DeleteRule { name } => delete_rules(name, desk)?,
     }
