@@ -102,7 +102,8 @@ pub fn parse(arguments: &[&str]) -> Result<Request, String> {
             // kube-proxy writes `listenPort` and `listenaddress`.
             let lower: Vec<_> = rest.iter().map(|argument| argument.to_ascii_lowercase()).collect();
             let mut values = Values::read(&lower.iter().map(String::as_str).collect::<Vec<_>>())?;
-            let listen = SocketAddrV4::new(values.required_parsed("listenaddress")?, values.required_parsed("listenport")?);
+            let listen =
+                SocketAddrV4::new(values.required_parsed("listenaddress")?, values.required_parsed("listenport")?);
             let connect =
                 SocketAddrV4::new(values.required_parsed("connectaddress")?, values.required_parsed("connectport")?);
             values.end(Request::SetPortProxy { listen, connect })

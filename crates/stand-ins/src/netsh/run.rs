@@ -348,6 +348,7 @@ mod tests {
         eth1: Vec<Ipv4Net>,
         routes: Vec<String>,
         forwards: bool,
+        forwarded: BTreeMap<SocketAddrV4, SocketAddrV4>,
     }
 
     impl Desk for Paper {
@@ -387,6 +388,11 @@ mod tests {
         fn setting(&mut self, path: &str, value: &str) -> Result<(), String> {
             assert_eq!(path, "conf/eth1/forwarding");
             self.forwards = value == "1";
+            Ok(())
+        }
+
+        fn forward(&mut self, listen: SocketAddrV4, connect: SocketAddrV4) -> Result<(), String> {
+            self.forwarded.insert(listen, connect);
             Ok(())
         }
 
@@ -494,5 +500,17 @@ mod tests {
         assert!(!paper.forwards && paper.kept.forwarding.is_empty());
         ask(&mut paper, &["ras", "set", "type", "ipv4rtrtype=lanonly"]).unwrap();
         assert_eq!(paper.texts(REMOTE_ACCESS).unwrap()["RouterType"], "2");
+    }
+    #[test]
+    fn ports_are_forwarded_and_the_last_word_counts() {
+        let mut paper = paper();
+        for port in ["50123", "50124"] {
+            let connect = format!("connectPort={port}");
+            let words =
+                ["interface", "portproxy", "set", "v4tov4", "listenPort=443", "connectaddress=10.5.6.216", &connect];
+            ask(&mut paper, &[&words[..], &["listenaddress=172.30.0.1"]].concat()).unwrap();
+        }
+        let expected = ("172.30.0.1:443".parse().unwrap(), "10.5.6.216:50124".parse().unwrap());
+        assert_eq!(paper.forwarded, BTreeMap::from([expected]));
     }
 }
