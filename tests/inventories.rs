@@ -56,7 +56,7 @@ fn overlapping_ranges() {
 
 #[test]
 fn two_hosts_with_one_address() {
-    shows(&refused(&seed_with("\"10.5.6.218\"", "\"10.5.6.216\"")), &["inventory.toml:56", "10.5.6.216", "win01"]);
+    shows(&refused(&seed_with("\"10.5.6.218\"", "\"10.5.6.216\"")), &["inventory.toml:61", "10.5.6.216", "win01"]);
 }
 
 #[test]

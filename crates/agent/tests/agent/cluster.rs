@@ -235,16 +235,16 @@ fn the_api_has_the_manners_of_the_real_one() {
     for pod in &mut labelled {
         pod["apiVersion"] = "v1".into();
         pod["kind"] = "Pod".into();
-        pod["metadata"]["labels"] = json!({ "app": "asked" });
+        pod["metadata"]["labels"] = json!({ "app": "both" });
     }
     kube(KubeCall::Create { object: json!({"apiVersion": "v1", "kind": "List", "items": labelled}) });
     let list = || {
-        let path = format!("{PODS}?labelSelector=app%3Dasked");
+        let path = format!("{PODS}?labelSelector=app%3Dboth");
         let Response::Kube(answer) = kube(KubeCall::Get { path }) else { panic!() };
         answer.body["items"].as_array().unwrap().len()
     };
     assert_eq!(list(), 2);
-    kube(KubeCall::Delete { kind: "pod".into(), namespace: "default".into(), selector: "app=asked".into() });
+    kube(KubeCall::Delete { kind: "pod".into(), namespace: "default".into(), selector: "app=both".into() });
     assert_eq!(list(), 0);
     let Response::Kube(answer) = kube(KubeCall::Get { path: format!("{PODS}/asked") }) else { panic!() };
     assert!(!answer.body.is_null(), "it has no such label");
