@@ -136,7 +136,7 @@ impl<'a> TestPods<'a> {
         loop {
             let found = self.create(session).await?;
             let runs = |host: &&Host| found.running(&pause_name(host)).is_some();
-            if self.workers.iter().all(|host| runs(&host)) || Instant::now() >= deadline {
+            if self.workers.iter().all(runs) || Instant::now() >= deadline {
                 return Ok(found);
             }
             tokio::time::sleep(POLL).await;
