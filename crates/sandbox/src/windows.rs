@@ -202,7 +202,8 @@ impl WindowsHost {
     /// # Errors
     /// When Linux does not forget.
     pub fn power_off(&self) -> Result<(), SandboxError> {
-        for argument in ["-k", "-w"] {
+        // SIGINT alone: `-k` would follow it with SIGKILL, and what was not yet written of the registry would be lost.
+        for argument in ["--kill=2", "--wait"] {
             // Where there is no server there is nothing to end.
             let _ = program::succeed(&mut self.linux(&[SERVER, argument]));
         }
