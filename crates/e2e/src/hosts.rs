@@ -184,6 +184,8 @@ fn start_linux(
                 hostname: host.name.clone(),
                 machine_id: format!("{:032x}", u32::from(host.node_address)),
                 address: (host.node_address, segment.prefix),
+                // What has no route cannot be redirected by kube-proxy. Nothing lies behind this router.
+                gateway: Some(segment.client),
                 namespace: network.attach(making.sandbox, &host.name, &[adapter("eth0", None)])?,
                 neighbours: names.to_vec(),
                 node: Some(Node { authorized_key: authorized_key.clone() }),

@@ -45,6 +45,8 @@ pub struct LinuxSettings {
     pub machine_id: String,
     /// Its address with the prefix length, on the adapter `eth0`: it gives itself that some time after its boot began.
     pub address: (Ipv4Addr, u8),
+    /// The default route.
+    pub gateway: Option<Ipv4Addr>,
     /// The network namespace, with `eth0` in it.
     pub namespace: Namespace,
     /// Other hosts' names, for /etc/hosts.
@@ -293,8 +295,10 @@ fn write_files(folder: &Path, settings: &LinuxSettings) -> Result<(), SandboxErr
     }
     let files = Files { root: &upper };
     let (address, prefix) = settings.address;
-    let network =
-        format!("[Match]\nName=eth0\n[Network]\nAddress={address}/{prefix}\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n");
+    let gateway = settings.gateway.map_or_else(String::new, |gateway| format!("Gateway={gateway}\n"));
+    let network = format!(
+        "[Match]\nName=eth0\n[Network]\nAddress={address}/{prefix}\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n{gateway}"
+    );
     files.write("etc/systemd/network/eth0.network", 0o644, &network)?;
     let mut hosts = format!("127.0.0.1 localhost\n{address} {}\n", settings.hostname);
     for (address, name) in settings.neighbours.iter().filter(|(_, name)| *name != settings.hostname) {

@@ -34,6 +34,7 @@ fn nodes_of_a_sandbox() {
                 hostname: name.into(),
                 machine_id: format!("{number:032x}"),
                 address: (address(number), 24),
+                gateway: None,
                 namespace: network.attach(&sandbox, name, &[adapter("eth0", None)]).unwrap(),
                 neighbours: vec![],
                 node: Some(Node { authorized_key: authorized_key.clone() }),

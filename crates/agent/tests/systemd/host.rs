@@ -44,6 +44,7 @@ impl Host {
             hostname: "lin01".into(),
             machine_id: MACHINE_ID.into(),
             address: (ADDRESS.into(), 24),
+            gateway: None,
             namespace: network.attach(&sandbox, "lin01", &[adapter]).unwrap(),
             neighbours: vec![],
             node: None,

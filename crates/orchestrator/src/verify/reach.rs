@@ -18,7 +18,7 @@ use crate::fleet::Fleet;
 use crate::member::{Context, Member};
 use crate::preflight::catalogue::{
     FORWARD_LINUX, FORWARD_WINDOWS, LOOK_AT_IMAGE, LOOK_AT_PROXY_LINUX, LOOK_AT_PROXY_WINDOWS, LOOK_AT_WEB_SERVER,
-    RESTORE_ROUTES,
+    RESTORE_ROUTES, ROUTE_TO_SERVICES,
 };
 use crate::preflight::links::met;
 use crate::report::{Finding, Severity};
@@ -241,6 +241,17 @@ pub(super) fn judge_services(cluster: &Cluster, found: &[(String, Reached)]) -> 
         if goal.is_reached(outcome) {
             let detail = format!("the API servers' service answers at {address}:{SERVICE_PORT}");
             return Some(Finding::new(name, Check::ServiceAddress, Severity::Ok, detail, None));
+        }
+        if let Outcome::Failed { answer } = outcome {
+            let detail =
+                format!("the host cannot send to the API servers' service at {address}:{SERVICE_PORT}: {answer}");
+            return Some(Finding::new(
+                name,
+                Check::ServiceAddress,
+                Severity::Error,
+                detail,
+                Some(ROUTE_TO_SERVICES.into()),
+            ));
         }
         let os = cluster.host(name).map_or(Os::Linux, Host::os);
         let remedy = match os {

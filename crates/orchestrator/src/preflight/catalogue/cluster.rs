@@ -122,6 +122,11 @@ pub(crate) const LOOK_AT_PROXY_WINDOWS: Remedy = remedy(
     &["{state}", "Get-Service iphlpsvc", "{logs}", "netsh interface portproxy show v4tov4"],
 );
 
+pub(crate) const ROUTE_TO_SERVICES: Remedy = remedy(
+    "give it a default route, or one that covers the service range: kube-proxy redirects only what the host has a route for",
+    &["ip route show"],
+);
+
 pub(super) static SERVICE_ADDRESS: Entry = Entry {
     check: Check::ServiceAddress,
     group: CLUSTER,
@@ -130,7 +135,7 @@ pub(super) static SERVICE_ADDRESS: Entry = Entry {
     expected: "it is taken, by way of the host's kube-proxy",
     why: "pods reach services, the API server's first of all, only by kube-proxy of their own node",
     source: "facts B.6",
-    remedies: &[LOOK_AT_PROXY_LINUX, LOOK_AT_PROXY_WINDOWS],
+    remedies: &[LOOK_AT_PROXY_LINUX, LOOK_AT_PROXY_WINDOWS, ROUTE_TO_SERVICES],
 };
 
 pub(crate) const OPEN_KUBELET: Remedy =
