@@ -3,14 +3,13 @@
 //! and the clock is right, `up` mends the rest, and `preflight` is green.
 
 use std::collections::BTreeSet;
-use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use k8swin_inventory::Cluster;
 use k8swin_sandbox::LinuxHost;
 
-use crate::error::{Error, file};
+use crate::error::Error;
 use crate::hosts::Hosts;
 use crate::interrupt::Interrupt;
 use crate::k8swin::K8swin;
@@ -19,6 +18,9 @@ use crate::run::{preflight, up};
 
 /// kube-proxy's port for its health: nobody but an administrator asks it.
 const PORT: &str = "10249";
+
+/// The unit of the program that takes it.
+const STRANGER: &str = "stranger.service";
 
 /// How far the clock goes wrong: more than preflight lets pass.
 const AHEAD: Duration = Duration::from_secs(600);
@@ -39,11 +41,9 @@ pub(crate) fn damages(
 ) -> Result<(), Error> {
     preflight(k8swin, hosts, parts, interrupt, "preflight of the cluster")?;
     parts.part("preflight of damage", || {
-        let (wrong, stranger) = damage(cluster, hosts)?;
-        let outcome = k8swin.run("preflight", hosts, interrupt);
-        drop(stranger);
-        hosts.windows().for_each(|host| host.set_clock_ahead(Duration::ZERO));
-        let told = outcome?.refused()?;
+        let wrong = damage(cluster, hosts)?;
+        let told = k8swin.run("preflight", hosts, interrupt)?.refused()?;
+        put_right(hosts)?;
         let expected: BTreeSet<_> = wrong.iter().map(|(host, check)| (host.clone(), (*check).to_owned())).collect();
         if told != expected {
             let problem = format!("it found {told:?}, and wrong was {expected:?}");
@@ -56,19 +56,9 @@ pub(crate) fn damages(
     preflight(k8swin, hosts, parts, interrupt, "preflight after damage")
 }
 
-/// A program that is ended when the value is dropped.
-struct Stranger(Child);
-
-impl Drop for Stranger {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// What is wrong afterwards, and the program that has the port for as long as it is kept.
-fn damage(cluster: &Cluster, hosts: &Hosts) -> Result<(Vec<Wrong>, Option<Stranger>), Error> {
-    let (mut wrong, mut stranger) = (Vec::new(), None);
+/// Spoils the cluster; what is wrong afterwards.
+fn damage(cluster: &Cluster, hosts: &Hosts) -> Result<Vec<Wrong>, Error> {
+    let mut wrong = Vec::new();
     if let Some(host) = hosts.linux().last() {
         let name = host.hostname();
         // It would bring the route back within seconds.
@@ -78,7 +68,7 @@ fn damage(cluster: &Cluster, hosts: &Hosts) -> Result<(Vec<Wrong>, Option<Strang
             host.run(&["ip", "route", "delete", &other.pod_cidr.to_string()])?;
             wrong.push((name.to_owned(), "routes"));
         }
-        stranger = Some(take_port(host)?);
+        take_port(host)?;
         wrong.push((name.to_owned(), "ports"));
     }
     if let Some(host) = hosts.windows().next() {
@@ -89,14 +79,22 @@ fn damage(cluster: &Cluster, hosts: &Hosts) -> Result<(Vec<Wrong>, Option<Strang
         host.set_clock_ahead(AHEAD);
         wrong.push((host.hostname().to_owned(), "clock"));
     }
-    Ok((wrong, stranger))
+    Ok(wrong)
 }
 
-/// Another program that listens on a port of ours.
-fn take_port(host: &LinuxHost) -> Result<Stranger, Error> {
-    let mut command = host.command(&["busybox", "nc", "-lk", "-p", PORT, "-e", "true"]);
-    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    let stranger = Stranger(child.map_err(file("start", "busybox"))?);
+/// What `up` cannot mend: the other program, and the clock.
+fn put_right(hosts: &Hosts) -> Result<(), Error> {
+    if let Some(host) = hosts.linux().last() {
+        host.run(&["systemctl", "stop", STRANGER])?;
+    }
+    hosts.windows().for_each(|host| host.set_clock_ahead(Duration::ZERO));
+    Ok(())
+}
+
+/// Has another program listen on a port of ours.
+fn take_port(host: &LinuxHost) -> Result<(), Error> {
+    let unit = format!("--unit={STRANGER}");
+    host.run(&["systemd-run", "--quiet", &unit, "busybox", "nc", "-ll", "-p", PORT, "-e", "/bin/true"])?;
     let deadline = Instant::now() + PATIENCE;
     while host.run(&["ss", "-Hltn", "sport", "=", PORT])?.trim().is_empty() {
         if Instant::now() >= deadline {
@@ -104,5 +102,5 @@ fn take_port(host: &LinuxHost) -> Result<Stranger, Error> {
         }
         thread::sleep(Duration::from_millis(50));
     }
-    Ok(stranger)
+    Ok(())
 }
