@@ -131,8 +131,9 @@ fn install(
     for (linux, name) in [NODE_ADAPTER, POD_ADAPTER] {
         windows.set_text(&format!(r"HKLM\{ADAPTER_NAMES}"), linux, name)?;
     }
-    let (service, program) = kit::HOST_NETWORK_SERVICE;
-    windows.run(&["sc.exe", "create", service, "binPath=", program, "start=", "auto"])?;
+    for (service, program) in kit::SYSTEM_SERVICES {
+        windows.run(&["sc.exe", "create", service, "binPath=", program, "start=", "auto"])?;
+    }
     windows.run(&[ENGINE, "--register-service"])?;
     Ok(windows)
 }

@@ -93,8 +93,9 @@ const REGISTRY: &str = r#"REGEDIT4
 
 "#;
 
-/// What hosts have that have the feature Containers, for `sc.exe create`.
-pub const HOST_NETWORK_SERVICE: (&str, &str) = ("hns", r"C:\stand-ins\system-services.exe hns");
+/// Services that a server with the feature Containers has, for `sc.exe create`: the Host Network Service and the IP Helper.
+pub const SYSTEM_SERVICES: [(&str, &str); 2] =
+    [("hns", r"C:\stand-ins\system-services.exe hns"), ("iphlpsvc", r"C:\stand-ins\system-services.exe iphlpsvc")];
 
 /// The stand-ins, built.
 pub struct Kit {

@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | `netsh.exe` | addresses, routes, forwarding, router type, firewall rules | Linux, registry, `C:\stand-ins\network.json`; calls in `C:\stand-ins\netsh.log` |
 //! | `system-services.exe` | the service `RemoteAccess` | forwards while it runs |
-//! | | the service `hns` | none: it only runs |
+//! | | the services `hns` and `iphlpsvc` | none: they only run |
 //! | `dockerd.exe`, `docker.exe` | Docker's engine and its command line | `C:\ProgramData\docker\stand-in.json` |
 //! | `dismapi.dll` | Windows features | registry |
 //! | `iphlpapi.dll` | names of adapters and their forwarding; all else is Wine's | registry, Linux |

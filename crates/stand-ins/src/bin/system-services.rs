@@ -1,6 +1,6 @@
 //! A stand-in for services of Windows, and not Windows; its argument says which. `RemoteAccess` (Routing and Remote Access):
 //! while it runs and is set up as a LAN router, the host forwards IPv4 between all its adapters. `hns` (the Host Network
-//! Service) only runs: networks are the business of the stand-in for Docker.
+//! Service) and `iphlpsvc` (IP Helper) only run: what they do is done by the stand-ins for Docker and `netsh`.
 
 #[cfg(windows)]
 fn main() -> std::process::ExitCode {
