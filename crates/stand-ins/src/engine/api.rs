@@ -302,18 +302,30 @@ impl<W: World> Engine<W> {
 
     fn list(&self, request: &Request) -> Answer {
         let filters = filters(request)?;
-        if let Some(unknown) = filters.keys().find(|name| !["label", "status", "id", "name"].contains(&name.as_str())) {
+        if let Some(unknown) =
+            filters.keys().find(|name| !["ancestor", "label", "status", "id", "name"].contains(&name.as_str()))
+        {
             return Err(Refused::bad(format!("Invalid filter '{unknown}'")));
         }
         let all = request.flag("all") || filters.contains_key("status");
         let matches = |container: &&Container| {
             (all || container.activity == Activity::Running)
-                && filters.iter().all(|(filter, values)| passes(container, filter, values))
+                && filters.iter().all(|(filter, values)| self.passes(container, filter, values))
         };
         let mut found: Vec<_> = self.state.containers.iter().filter(matches).collect();
         // The newest first.
         found.reverse();
         Ok(ok(found.into_iter().map(|container| json::container_in_list(container, &self.state)).collect()))
+    }
+
+    /// Whether a container passes a filter.
+    fn passes(&self, container: &Container, filter: &str, values: &[String]) -> bool {
+        match filter {
+            "ancestor" => {
+                values.iter().any(|name| self.state.image(name).is_ok_and(|image| image.id == container.image))
+            }
+            _ => passes(container, filter, values),
+        }
     }
 
     fn happened(&mut self, action: &str, container: &str) {

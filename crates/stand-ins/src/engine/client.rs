@@ -87,6 +87,18 @@ pub fn docker(arguments: &[&str], input: &mut dyn FnMut() -> Vec<u8>, ask: Ask<'
             let path = format!("/images/{}/tag?repo={}", encode(name), encode(tag));
             json("POST", &path, &Value::Null).map(|_| String::new())
         }
+        ["ps", "--all", "--quiet", "--no-trunc", "--filter", filter] => {
+            let (name, value) = filter.split_once('=').ok_or_else(|| format!("invalid filter: {filter}"))?;
+            let filters = json!({name: [value]}).to_string();
+            let path = format!("/containers/json?all=1&filters={}", encode(&filters));
+            Ok(lines(&json("GET", &path, &Value::Null)?, |container| container.get("Id")))
+        }
+        ["rm", "--force", names @ ..] if !names.is_empty() => {
+            for name in names {
+                json("DELETE", &format!("/containers/{}?force=1", encode(name)), &Value::Null)?;
+            }
+            Ok(names.iter().map(|name| format!("{name}\n")).collect())
+        }
         ["rmi", name] => {
             json("DELETE", &format!("/images/{}", encode(name)), &Value::Null)?;
             Ok(format!("Untagged: {name}\n"))

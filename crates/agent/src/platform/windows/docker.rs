@@ -145,5 +145,13 @@ pub(super) fn tag_image(id: &str, tag: &str) -> Result<()> {
 }
 
 pub(super) fn remove_image(tag: &str) -> Result<()> {
-    run(&format!("remove the image {tag}"), &["rmi", tag], "").map(drop)
+    let attempted = format!("remove the image {tag}");
+    // Pods outlive a kubelet that is stopped, and Docker keeps the images of containers.
+    let filter = format!("ancestor={tag}");
+    let left = run(&attempted, &["ps", "--all", "--quiet", "--no-trunc", "--filter", &filter], "")?;
+    let left: Vec<_> = left.split_whitespace().collect();
+    if !left.is_empty() {
+        run(&attempted, &[&["rm", "--force"], left.as_slice()].concat(), "")?;
+    }
+    run(&attempted, &["rmi", tag], "").map(drop)
 }
