@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 use std::sync::LazyLock;
 
 use k8swin_inventory::cluster::KubernetesMinor;
@@ -70,7 +71,7 @@ pub(crate) fn check(hosts: &Hosts, kubernetes: KubernetesMinor) -> Result<Checke
     }
     for host in hosts.windows() {
         for component in COMPONENTS {
-            let text = files(&host.drive().join("k8swin/log").join(component));
+            let text = files(&host.drive().join("k8swin/log"), component);
             if !text.is_empty() {
                 logs.push((component, format!("{component}.exe on {}", host.hostname()), text));
             }
@@ -106,10 +107,16 @@ fn journal(host: &LinuxHost, unit: &str) -> Result<String, Error> {
 }
 
 /// The log of a service on Windows, with those before it.
-fn files(folder: &std::path::Path) -> String {
+fn files(folder: &Path, component: &str) -> String {
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
-    let texts = entries.filter_map(|entry| fs::read(entry.path()).ok());
+    let of_component = entries.filter(|entry| is_log_of(&entry.file_name().to_string_lossy(), component));
+    let texts = of_component.filter_map(|entry| fs::read(entry.path()).ok());
     texts.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect()
+}
+
+/// `kubelet.log` is the newest, `kubelet.1.log` the one before.
+fn is_log_of(file: &str, component: &str) -> bool {
+    file.strip_prefix(component).is_some_and(|rest| rest.starts_with('.'))
 }
 
 /// What is known of a release.
@@ -184,6 +191,15 @@ mod tests {
         ] {
             let found = remarks(line);
             assert_eq!(found.keys().next().map(String::as_str), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_log_of_a_component_is_none_of_another_one() {
+        for (file, expected) in
+            [("kubelet.log", true), ("kubelet.1.log", true), ("kube-proxy.log", false), ("kubelet-2.log", false)]
+        {
+            assert_eq!(is_log_of(file, "kubelet"), expected, "{file}");
         }
     }
 
