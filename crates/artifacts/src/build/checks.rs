@@ -17,11 +17,14 @@ const TOOLS: [(&str, &str); 7] = [
     ("sort", "coreutils"),
 ];
 
-/// Free disk that a first build needs. Its products and Go's cache come to 1.5 to 4.5 GB, the programs to 0.6 GB.
+/// Free disk with which a first build of any release ends. Its products and Go's cache come to 1.5 to 4.5 GB, the
+/// programs to 0.6 GB.
 const COLD: u64 = 6_000_000_000;
 
-/// Free disk that a further build of the same source needs.
+/// Free disk that no build does without, and with which a further build of the same source ends.
 const WARM: u64 = 1_500_000_000;
+
+const DISK: &str = "disk-space";
 
 /// The tools of this machine. `git` counts only where the source needs it.
 pub(crate) fn tools(needs_git: bool) -> Check {
@@ -64,18 +67,24 @@ pub(crate) fn place(cache: &Utf8Path, source: &Source) -> Check {
 
 /// Whether the disk has room. `warm` is whether the source was built before.
 pub(crate) fn disk(cache: &Utf8Path, warm: bool) -> Check {
-    const NAME: &str = "disk-space";
-    let needed = if warm { WARM } else { COLD };
-    let gigabytes = |bytes: u64| format!("{}.{} GB", bytes / 1_000_000_000, bytes / 100_000_000 % 10);
     match free(cache) {
-        Ok(free) if free < needed => Check::error(
-            NAME,
-            format!("{} are free in {cache}, and a build needs {}", gigabytes(free), gigabytes(needed)),
-            "free some space, or choose another folder: `--cache-dir FOLDER`",
-        ),
-        Ok(free) => Check::fine(NAME, format!("{} are free in {cache}", gigabytes(free))),
-        Err(error) => Check::warning(NAME, format!("how much of the disk is free in {cache} cannot be told: {error}")),
+        Ok(free) => judge_disk(cache, free, warm),
+        Err(error) => Check::warning(DISK, format!("how much of the disk is free in {cache} cannot be told: {error}")),
     }
+}
+
+/// Judges the free bytes of the cache's disk.
+fn judge_disk(cache: &Utf8Path, free: u64, warm: bool) -> Check {
+    let gigabytes = |bytes: u64| format!("{}.{} GB", bytes / 1_000_000_000, bytes / 100_000_000 % 10);
+    let detail = format!("{} are free in {cache}", gigabytes(free));
+    if free < WARM {
+        let remedy = "free some space, or choose another folder: `--cache-dir FOLDER`";
+        return Check::error(DISK, format!("{detail}, and a build needs {}", gigabytes(WARM)), remedy);
+    }
+    if free < COLD && !warm {
+        return Check::warning(DISK, format!("{detail}, and a first build can need {}", gigabytes(COLD)));
+    }
+    Check::fine(DISK, detail)
 }
 
 /// Free bytes of the file system that a folder is on.
@@ -95,6 +104,16 @@ pub(crate) fn free(_folder: &Utf8Path) -> std::io::Result<u64> {
 mod tests {
     use super::*;
     use crate::build::Verdict;
+
+    #[test]
+    fn little_disk_is_warned_of_and_too_little_is_refused() {
+        let judged = |free, warm| judge_disk("/cache".into(), free, warm).verdict;
+        assert_eq!(judged(COLD, false), Verdict::Fine);
+        assert_eq!(judged(COLD - 1, false), Verdict::Warning);
+        assert_eq!(judged(COLD - 1, true), Verdict::Fine);
+        assert_eq!(judged(WARM - 1, true), Verdict::Error);
+        assert_eq!(judged(WARM - 1, false), Verdict::Error);
+    }
 
     #[test]
     fn a_folder_that_make_cannot_name_is_refused() {

@@ -8,6 +8,12 @@ use super::catalogue::{FREE_LOCAL, Fix, GET_ARTIFACTS, GET_DIGESTS, INSTALL_GO};
 
 const GIB: u64 = 1 << 30;
 
+/// Room for the archives of a release and what is in them.
+const ARCHIVES_GIB: u64 = 2;
+
+/// What a build of Kubernetes can come to (`k8swin build` warns of the same).
+const BUILD_GIB: u64 = 6;
+
 /// What this machine is and has.
 #[derive(Clone, Debug)]
 pub(crate) struct ThisMachine {
@@ -48,12 +54,17 @@ pub(super) fn check(local: &ThisMachine, report: &mut Report<'_>) {
         Err(trouble) => report.error(Check::ArtifactDigests, trouble.detail.clone(), trouble.fix(GET_DIGESTS)),
         Ok(()) => report.ok(Check::ArtifactDigests, "all are known"),
     }
-    // What `k8swin build` asks for, and room for the archives of a release.
-    let needed = if local.go.is_some() { 6 } else { 2 };
     match local.disk_free_bytes.map(|bytes| bytes / GIB) {
         None => report.ok(Check::LocalDisk, "the free space cannot be told"),
-        Some(free) if free < needed => {
-            report.error(Check::LocalDisk, format!("{free} GiB free for downloads, needed: {needed}"), FREE_LOCAL);
+        Some(free) if free < ARCHIVES_GIB => {
+            report.error(Check::LocalDisk, format!("{free} GiB free, needed: {ARCHIVES_GIB}"), FREE_LOCAL);
+        }
+        Some(free) if free < BUILD_GIB && local.go.is_some() => {
+            report.warning(
+                Check::LocalDisk,
+                format!("{free} GiB free, a build of Kubernetes can need {BUILD_GIB}"),
+                FREE_LOCAL,
+            );
         }
         Some(free) => report.ok(Check::LocalDisk, format!("{free} GiB free for downloads")),
     }

@@ -1,13 +1,16 @@
 //! Whether every API server reaches every kubelet, as `kubectl logs` and `exec` need it.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use k8swin_inventory::{Check, Cluster};
 use k8swin_protocol::wire::{Request, Response};
 
 use super::nodes::{logs, state};
+use super::reach::{AGAIN, SETTLES_WITHIN};
 use crate::event::Stage;
 use crate::fleet::Fleet;
+use crate::member::{Context, Member};
 use crate::preflight::catalogue::{KUBELET_REFUSES, OPEN_KUBELET, START_KUBELET};
 use crate::report::{Finding, NodeStatus, Severity};
 use crate::session::SessionError;
@@ -21,21 +24,50 @@ pub(super) async fn reach(fleet: &mut Fleet<'_>, nodes: &[NodeStatus]) -> Vec<Fi
     if names.is_empty() {
         return Vec::new();
     }
+    let deadline = Instant::now() + SETTLES_WITHIN.min(fleet.options.ready_within);
     let answers = fleet
         .part_of_some(
             Stage::Verify,
             |member| member.host.is_control_plane(),
-            async |member, context| {
-                let request = Request::ReachKubelets { nodes: names.clone() };
-                let asked = member.persist(context, async |member| member.session()?.ask(request.clone()).await).await;
-                match asked? {
-                    Response::Kubelets { failures } => Ok(failures),
-                    _ => Err(SessionError::Nonsense { request: "reach the kubelets" }),
-                }
-            },
+            async |member, context| ask(member, context, &names, deadline).await,
         )
         .await;
     judge(fleet.cluster, &names, &answers)
+}
+
+/// Asks the API server of a control plane for each kubelet, and again for those that failed until they answer or the time
+/// is up: a kubelet that was just restarted does not listen yet, and its node is Ready all the while (facts B.2).
+async fn ask<'a>(
+    member: &mut Member<'a>,
+    context: Context<'_, 'a>,
+    names: &[String],
+    deadline: Instant,
+) -> Result<Vec<Option<String>>, SessionError> {
+    let mut failures: Vec<Option<String>> = vec![None; names.len()];
+    let mut open: Vec<usize> = (0..names.len()).collect();
+    while !open.is_empty() {
+        let nodes = open.iter().filter_map(|index| names.get(*index).cloned()).collect();
+        let request = Request::ReachKubelets { nodes };
+        let ask = async |member: &mut Member<'a>| member.session()?.ask(request.clone()).await;
+        let Response::Kubelets { failures: found } = member.persist(context, ask).await? else {
+            return Err(SessionError::Nonsense { request: "reach the kubelets" });
+        };
+        for (index, failure) in open.iter().zip(found) {
+            if let Some(place) = failures.get_mut(*index) {
+                *place = failure;
+            }
+        }
+        open.retain(|index| failures.get(*index).is_some_and(Option::is_some));
+        if open.is_empty() || Instant::now() >= deadline {
+            break;
+        }
+        tokio::select! {
+            biased;
+            () = context.options.cancel.cancelled() => return Err(SessionError::Cancelled),
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+    }
+    Ok(failures)
 }
 
 /// Judges what each API server got from each kubelet.

@@ -28,13 +28,13 @@ use crate::session::SessionError;
 const TIMEOUT_MS: u32 = 2_000;
 
 /// How long what fails is tried again: kube-proxy on Windows needs a second for each service (facts B.6).
-const SETTLES_WITHIN: Duration = Duration::from_secs(30);
+pub(super) const SETTLES_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long a web server may take from the start of its container to its first answer.
 const SERVES_WITHIN: Duration = Duration::from_secs(120);
 
 /// Between two tries.
-const AGAIN: Duration = Duration::from_secs(1);
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
 
 /// The port of the `kubernetes` service.
 const SERVICE_PORT: u16 = 443;

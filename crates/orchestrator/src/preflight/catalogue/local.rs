@@ -43,7 +43,7 @@ pub(super) static LOCAL_DISK: Entry = Entry {
     group: LOCAL,
     worst: Severity::Error,
     looks_at: "free space in the folder for downloads",
-    expected: "2 GiB; 6 GiB where programs are still to be built",
+    expected: "2 GiB; 6 GiB where programs are still to be built (less is warned of)",
     why: "the archives of a release are unpacked beside themselves, and a build of Kubernetes leaves gigabytes",
     source: "real-hosts §3",
     remedies: &[FREE_LOCAL],
