@@ -8,11 +8,11 @@ use std::io::Read as _;
 use k8swin_protocol::wire::{CHUNK, Chunk};
 use k8swin_protocol::{HostPath, Os, SecretBytes, Sha256};
 
-use crate::ledger;
 use crate::platform::{Platform, PlatformError, Result};
+use crate::{depot, ledger};
 
 /// The staging folder.
-fn folder(os: Os) -> HostPath {
+pub(crate) fn folder(os: Os) -> HostPath {
     os.state().join("blobs")
 }
 
@@ -61,11 +61,12 @@ pub(crate) fn clean(host: &mut (impl Platform + ?Sized)) -> Result<()> {
     if host.stat(&folder)?.is_some() {
         host.remove_tree(&folder)?;
     }
+    depot::clean(host)?;
     ledger::remove_empty_state_folder(host)
 }
 
 /// The bytes of one piece: a zstd frame of at most [`CHUNK`] bytes.
-fn decompress(frame: &[u8]) -> std::result::Result<SecretBytes, String> {
+pub(crate) fn decompress(frame: &[u8]) -> std::result::Result<SecretBytes, String> {
     if frame.is_empty() {
         return Ok(SecretBytes::new(Vec::new()));
     }

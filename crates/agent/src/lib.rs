@@ -5,6 +5,7 @@
 mod agents;
 mod blobs;
 mod change;
+mod depot;
 mod engine;
 mod host_lock;
 mod ledger;

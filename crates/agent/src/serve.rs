@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
 use std::ops::ControlFlow;
 
+use k8swin_protocol::depot::{Pull, Store};
 use k8swin_protocol::resource::{LinuxResource, Phase, ResourceId, WindowsResource};
 use k8swin_protocol::wire::{
     self, AgentEvent, Failure, FromAgent, Hello, PROTOCOL, Request, ResourceResult, Response, ToAgent, WireBytes,
@@ -14,9 +15,10 @@ use k8swin_protocol::wire::{
 use k8swin_protocol::{Facts, HostPath};
 
 use self::apply::Detach;
+use crate::depot::{self, Depot};
 use crate::engine::{Engine, Watcher};
 use crate::lock::Lock;
-use crate::platform::{FileKind, Host, Platform, Result};
+use crate::platform::{FileKind, Host, Platform, PlatformError, Result};
 use crate::resources::{Removal, Resource};
 use crate::{agents, blobs};
 
@@ -86,12 +88,13 @@ struct Session<'a, R: Resource, W> {
     output: Output<W>,
     lock: Lock,
     detach: Option<Detach>,
+    depot: Depot,
 }
 
 impl<'a, R: Resource, W: Write> Session<'a, R, W> {
     fn new(host: &'a mut R::Platform, output: W) -> Self {
         let lock = Lock::new(host);
-        Self { host, output: Output { writer: output, held: None, failed: None }, lock, detach: None }
+        Self { host, output: Output { writer: output, held: None, failed: None }, lock, detach: None, depot: Depot::default() }
     }
 
     fn run(mut self, opening: Vec<ToAgent>, mut input: impl BufRead) -> std::result::Result<(), ServeError> {
@@ -159,8 +162,18 @@ impl<'a, R: Resource, W: Write> Session<'a, R, W> {
             }
             Request::Put(chunk) => {
                 let _held = self.lock_host("take a piece of a file")?;
-                Response::Staged { received: blobs::put(self.host, &chunk)? }
+                let received = match chunk.store {
+                    Store::Staging => blobs::put(self.host, &chunk)?,
+                    Store::Depot => self.depot.stock(self.host, &chunk)?,
+                };
+                Response::Staged { received }
             }
+            Request::OpenDepot(wanted) => Response::DepotOpen(self.depot.open(self.host, &wanted)?),
+            Request::CloseDepot => {
+                self.depot.close(self.host)?;
+                Response::Done
+            }
+            Request::Pull(wanted) => self.pull(id, &wanted)?,
             Request::Detach { run, confirm_within_seconds } => {
                 self.detach = Some(Detach { run, confirm_within_seconds });
                 Response::Done
@@ -218,6 +231,21 @@ impl<'a, R: Resource, W: Write> Session<'a, R, W> {
             }
         };
         Ok(Next::Reply(response))
+    }
+
+    /// Takes blobs from another host's depot. The lock is kept alive meanwhile, and the work ends when nobody listens any more.
+    fn pull(&mut self, id: u64, wanted: &Pull) -> Result<Response> {
+        let _held = self.lock_host("take files from the depot")?;
+        let Self { host, output, lock, .. } = self;
+        let pulled = depot::pull(&mut **host, wanted, &mut |host, sha256, there| {
+            lock.refresh(host)?;
+            output.event(id, AgentEvent::Pulled { sha256, there });
+            if output.failed.is_some() {
+                return Err(PlatformError::new("take files from the depot", "nobody waits for them any more"));
+            }
+            Ok(())
+        })?;
+        Ok(Response::Pulled(pulled))
     }
 
     fn owned_of(&mut self, phase: Phase) -> Result<Vec<ResourceId>> {

@@ -46,6 +46,10 @@ pub(crate) const EXAMPLES: &str = r#"# Faults of this lab's hosts. The lab reads
 # images = { "microsoft/iis" = "missing" }   # what is wrong with an image: missing, pulling or silent
 # network_delay_ms = 20         # other hosts are far away
 # large_packets_lost = true     # small packets pass, large ones do not
+# no_depot = true               # this host cannot connect to another's depot
+# depot_dies_after_bytes = 1000 # the depot that this host opens ends after so many bytes
+# depot_corrupts = true         # the depot that this host opens gives out broken bytes
+# link_bytes_per_second = 12500000   # no fault: it receives no more than this
 # distribution = "alpine"       # Linux: the distribution
 # kernel = "2.6.32"             # Linux: the kernel
 # no_systemd = true             # Linux: another init system

@@ -4,6 +4,7 @@
 //! them can say more than these types allow: a Linux host cannot be handed a Windows resource.
 
 pub mod bootstrap;
+pub mod depot;
 pub mod details;
 pub mod digest;
 pub mod facts;

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
+use crate::depot::{DepotOpen, OpenDepot, Pull, Pulled, Store};
 use crate::probe::{Attempt, Connect, Listen};
 use crate::resource::{CheckOutcome, HostResources, Phase, ResourceId};
 use crate::{Facts, SecretBytes, Sha256};
@@ -72,8 +73,14 @@ pub enum Request {
         /// All resources of the host: what is owned and not among them is reported as an orphan.
         resources: HostResources,
     },
-    /// Take a piece of a blob into the staging folder. Answer: [`Response::Staged`].
+    /// Take a piece of a blob into the staging folder or the depot. Answer: [`Response::Staged`].
     Put(Chunk),
+    /// Open a depot for the agents of other hosts. Answer: [`Response::DepotOpen`].
+    OpenDepot(OpenDepot),
+    /// Close the depot, and clear what it holds. Answer: [`Response::Done`].
+    CloseDepot,
+    /// Take blobs from a depot into the staging folder. Answer: [`Response::Pulled`], with [`AgentEvent::Pulled`] before.
+    Pull(Pull),
     /// Apply network resources detached from here on: by a process of the host's service manager, which takes them back
     /// unless they are confirmed over a new connection. Answer: [`Response::Done`].
     Detach {
@@ -191,6 +198,8 @@ pub struct Chunk {
     pub offset: u64,
     /// The bytes, each piece a zstd frame of its own.
     pub zstd: WireBytes,
+    /// Where it is kept.
+    pub store: Store,
 }
 
 /// Bytes on the wire, base64 in JSON. They may be a private key: `Debug` shows their number only.
@@ -271,6 +280,13 @@ pub enum AgentEvent {
         /// How long the confirmation may take, in seconds from the end of the change.
         confirm_within_seconds: u32,
     },
+    /// So much of a blob has come from the depot.
+    Pulled {
+        /// Which.
+        sha256: Sha256,
+        /// Bytes there now, unpacked.
+        there: u64,
+    },
     /// Work on a resource has ended.
     Ended {
         /// Which.
@@ -338,6 +354,10 @@ pub enum Response {
         /// Bytes from the start.
         received: u64,
     },
+    /// To [`Request::OpenDepot`].
+    DepotOpen(DepotOpen),
+    /// To [`Request::Pull`].
+    Pulled(Pulled),
     /// To [`Request::Apply`], [`Request::Prune`] and [`Request::Remove`]: the result of each resource that was reached.
     Applied {
         /// In order; the last one is the failure, if there was one.
@@ -478,7 +498,13 @@ mod tests {
     #[test]
     fn a_secret_chunk_is_not_shown_by_debug() {
         let chunk =
-            Chunk { sha256: Sha256::of(b"canary"), size: 6, offset: 0, zstd: WireBytes(SecretBytes::new("canary")) };
+            Chunk {
+            sha256: Sha256::of(b"canary"),
+            size: 6,
+            offset: 0,
+            zstd: WireBytes(SecretBytes::new("canary")),
+            store: Store::Staging,
+        };
         assert!(!format!("{chunk:?}").contains("canary"));
         assert_eq!(decode::<Chunk>(encode(&chunk).as_bytes()).unwrap(), chunk);
     }

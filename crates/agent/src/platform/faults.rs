@@ -65,6 +65,10 @@ impl Platform for Faulty {
         self.inner.os()
     }
 
+    fn seen_as(&self, peer: Ipv4Addr) -> Ipv4Addr {
+        self.inner.seen_as(peer)
+    }
+
     looks! {
         now_ms() -> i64;
         sleep(duration: Duration) -> ();
@@ -80,6 +84,9 @@ impl Platform for Faulty {
         try_lock(doing: &str) -> Result<HostLock>;
         listen(wanted: &Listen) -> Result<Vec<u16>>;
         connect(wanted: &Connect) -> Result<Vec<Attempt>>;
+        open_shared(path: &HostPath) -> Result<SharedFile>;
+        bind(address: Ipv4Addr) -> Result<TcpListener>;
+        dial(to: SocketAddrV4, patience: Duration) -> io::Result<Box<dyn Link>>;
     }
 
     changes! {

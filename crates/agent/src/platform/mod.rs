@@ -3,7 +3,8 @@
 //! Resource logic is written once above these traits. That each call is small is what lets a test fail or stop the
 //! agent between any two of them.
 
-use std::net::Ipv4Addr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::time::Duration;
 
 use k8swin_protocol::facts::{Adapter, RouteEntry, ServiceStatus};
@@ -20,6 +21,7 @@ mod files;
 #[cfg(any(target_os = "linux", windows))]
 mod host_lock;
 mod installed_rule;
+mod link;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
@@ -45,6 +47,7 @@ pub use addressing::Addressing;
 #[cfg(any(feature = "fault-injection", test))]
 pub use faults::with_faults;
 pub use installed_rule::InstalledRule;
+pub use link::{Link, ReadAt, SharedFile};
 pub use types::{
     AccessList, Activity, DockerNetworkState, Executable, FeatureState, FileKind, ForwardDirection, ForwardRule,
     HostLock, Image, InstalledService, KubeOperation, KubeOutcome, Permissions, ServiceDefinition, ServiceImage,
@@ -265,6 +268,40 @@ pub trait Platform {
     /// # Errors
     /// When the host cannot connect at all.
     fn connect(&mut self, wanted: &Connect) -> Result<Vec<Attempt>>;
+
+    /// A file that many threads read.
+    ///
+    /// # Errors
+    /// When the file is absent or cannot be read.
+    fn open_shared(&mut self, path: &HostPath) -> Result<SharedFile> {
+        link::open(path)
+    }
+
+    /// Listens on a free port of this address for other hosts.
+    ///
+    /// # Errors
+    /// When the host does not have the address, or refuses it.
+    fn bind(&mut self, address: Ipv4Addr) -> Result<TcpListener> {
+        TcpListener::bind((address, 0))
+            .map_err(|error| PlatformError::new(format!("listen at {address}"), error.to_string()))
+    }
+
+    /// The address from which connections of another host come. Simulated hosts all have that of this machine.
+    fn seen_as(&self, peer: Ipv4Addr) -> Ipv4Addr {
+        peer
+    }
+
+    /// Connects to another host. `patience` bounds the connecting; what is read or written later may take six times that.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    fn dial(&mut self, to: SocketAddrV4, patience: Duration) -> io::Result<Box<dyn Link>> {
+        let stream = TcpStream::connect_timeout(&to.into(), patience)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(patience * 6))?;
+        stream.set_write_timeout(Some(patience * 6))?;
+        Ok(Box::new(stream))
+    }
 
     /// Restarts the host soon; the call returns before.
     ///

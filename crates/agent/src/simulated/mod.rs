@@ -4,6 +4,7 @@ mod change;
 mod cluster;
 mod faulty;
 mod files;
+mod link;
 mod linux;
 mod machine;
 
@@ -23,6 +24,7 @@ use k8swin_protocol::{Facts, HostPath, Os};
 use serde_json::Value;
 
 pub use cluster::SimulatedCluster;
+pub use link::Transfers;
 use machine::Machine;
 use platform::SimulatedPlatform;
 pub use spec::{Faults, HostSpec, ImageTrouble, TakenPort};
@@ -56,6 +58,7 @@ struct Shared {
     on_change: Mutex<Vec<Callback>>,
     on_reboot: Mutex<Vec<Callback>>,
     work: change::Work,
+    transfers: link::Counts,
 }
 
 impl SimulatedHost {
@@ -73,6 +76,7 @@ impl SimulatedHost {
                 on_change: Mutex::default(),
                 on_reboot: Mutex::default(),
                 work: change::Work::default(),
+                transfers: link::Counts::default(),
             }),
         };
         host.change(|_| ());
@@ -209,6 +213,12 @@ impl SimulatedHost {
     /// Calls `hook` before every mutation by the agent, in place of an earlier hook. No lock is held while it runs.
     pub fn before_mutation(&self, hook: MutationHook) {
         *lock(&self.shared.hook) = Some(hook);
+    }
+
+    /// What it has had to do with depots so far.
+    #[must_use]
+    pub fn transfers(&self) -> Transfers {
+        self.shared.transfers.now()
     }
 
     pub(self) fn cluster(&self) -> &SimulatedCluster {

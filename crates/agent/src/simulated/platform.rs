@@ -1,5 +1,7 @@
 //! The platform traits on a simulated host.
 
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,8 +15,8 @@ use super::machine::Machine;
 use super::{SimulatedHost, linux, windows};
 use crate::platform::{
     Activity, Addressing, DockerNetworkState, Executable, FeatureState, ForwardRule, HostLock, Image, InstalledRule,
-    InstalledService, KubeOperation, KubeOutcome, LinuxPlatform, Permissions, Platform, PlatformError, Result,
-    ServiceDefinition, StartMode, Stat, SystemRoute, UnitState, Unloaded, WindowsPlatform,
+    InstalledService, KubeOperation, KubeOutcome, Link, LinuxPlatform, Permissions, Platform, PlatformError, Result,
+    ServiceDefinition, SharedFile, StartMode, Stat, SystemRoute, UnitState, Unloaded, WindowsPlatform,
 };
 
 /// One session on a simulated host.
@@ -233,6 +235,37 @@ impl Platform for SimulatedPlatform {
 
     fn connect(&mut self, wanted: &Connect) -> Result<Vec<Attempt>> {
         Ok(self.host.connect(&wanted.targets))
+    }
+
+    fn open_shared(&mut self, path: &HostPath) -> Result<SharedFile> {
+        self.read(|machine| {
+            let content = machine.files.content(path).ok_or_else(|| machine.files.absent("read", path))?;
+            if machine.faults.depot_corrupts && path.as_str().contains("depot") {
+                let mut broken = content.bytes.to_vec();
+                // Within the last frame, so that the fault is in what is given and not in how it is given.
+                if let Some(byte) = broken.last_mut() {
+                    *byte = !*byte;
+                }
+                return Ok(Arc::new(broken) as SharedFile);
+            }
+            Ok(Arc::clone(&content.bytes) as SharedFile)
+        })
+    }
+
+    fn bind(&mut self, address: Ipv4Addr) -> Result<TcpListener> {
+        let bound = self.host.cluster().network().bind(self.host.name(), address);
+        self.host.shared.transfers.depots.fetch_add(1, Ordering::Relaxed);
+        bound.map_err(|error| PlatformError::new(format!("listen at {address}"), error.to_string()))
+    }
+
+    fn seen_as(&self, _peer: Ipv4Addr) -> Ipv4Addr {
+        Ipv4Addr::LOCALHOST
+    }
+
+    fn dial(&mut self, to: SocketAddrV4, patience: Duration) -> io::Result<Box<dyn Link>> {
+        let network = self.host.cluster().network();
+        let link = network.dial(self.host.name(), &self.host.shared.transfers, to, patience)?;
+        Ok(Box::new(link))
     }
 
     fn reboot(&mut self, reason: &str) -> Result<()> {

@@ -124,6 +124,15 @@ pub struct Faults {
     pub large_packets_lost: bool,
     /// The largest packet of the routable adapter.
     pub mtu: Option<u32>,
+    /// This host cannot connect to another's depot.
+    pub no_depot: bool,
+    /// The depot that this host opens ends after so many bytes.
+    pub depot_dies_after_bytes: Option<u64>,
+    /// The depot that this host opens gives out broken bytes.
+    pub depot_corrupts: bool,
+    /// This host receives no more than so many bytes a second: from other hosts, and over each of its servers' connections.
+    /// (No fault: a slow line.)
+    pub link_bytes_per_second: Option<u64>,
     /// Linux: the distribution.
     pub distribution: Option<String>,
     /// Linux: the kernel's version.

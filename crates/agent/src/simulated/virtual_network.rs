@@ -1,12 +1,16 @@
 //! The network between simulated hosts: who listens where, and what its faults let through.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use k8swin_protocol::probe::{Ask, Listen, Outcome, Target};
 
+use super::link::{Counts, Pace, Peak, SimulatedLink};
 use super::machine::Machine;
 use super::spec::{Faults, ImageTrouble};
 
@@ -20,6 +24,10 @@ const HTTP: u16 = 80;
 #[derive(Default)]
 pub(super) struct SimulatedNetwork {
     endpoints: Mutex<BTreeMap<String, Endpoint>>,
+    /// By the port on loopback, which no two have: the host, and how many bytes it still gives.
+    depots: Mutex<BTreeMap<u16, (String, Option<Arc<AtomicI64>>)>>,
+    /// Connections to depots.
+    pulls: Arc<Peak>,
 }
 
 /// A host on the network.
@@ -133,6 +141,58 @@ impl SimulatedNetwork {
             },
             _ => outcome(here, there, target),
         }
+    }
+
+    /// The agent of a host listens for those who want to take files from it: on loopback, which stands for the address.
+    pub(super) fn bind(&self, host: &str, address: Ipv4Addr) -> io::Result<TcpListener> {
+        let life = {
+            let endpoints = self.endpoints();
+            let endpoint = endpoints.get(host).filter(|endpoint| endpoint.addresses.contains(&address));
+            let endpoint = endpoint.ok_or(io::ErrorKind::AddrNotAvailable)?;
+            let life = endpoint.faults.depot_dies_after_bytes;
+            life.map(|bytes| Arc::new(AtomicI64::new(i64::try_from(bytes).unwrap_or(i64::MAX))))
+        };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let port = listener.local_addr()?.port();
+        self.depots.lock().unwrap_or_else(PoisonError::into_inner).insert(port, (host.to_owned(), life));
+        Ok(listener)
+    }
+
+    /// A host connects to the depot of another.
+    pub(super) fn dial(
+        &self,
+        host: &str,
+        counts: &Counts,
+        to: SocketAddrV4,
+        patience: Duration,
+    ) -> io::Result<SimulatedLink> {
+        let (rate, life) = {
+            let endpoints = self.endpoints();
+            let depots = self.depots.lock().unwrap_or_else(PoisonError::into_inner);
+            let (owner, life) = depots.get(&to.port()).ok_or(io::ErrorKind::ConnectionRefused)?;
+            let here = endpoints.get(host).ok_or(io::ErrorKind::NotConnected)?;
+            let there = endpoints.get(owner).filter(|there| there.addresses.contains(to.ip()));
+            let there = there.ok_or(io::ErrorKind::ConnectionRefused)?;
+            if here.faults.no_depot || here.blocks(there) || there.blocks(here) || there.faults.unreachable {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            if life.as_ref().is_some_and(|life| life.load(Ordering::SeqCst) < 0) {
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            }
+            (here.faults.link_bytes_per_second, life.clone())
+        };
+        let present = self.pulls.enter();
+        counts.pulls.fetch_add(1, Ordering::Relaxed);
+        let stream = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, to.port()).into(), patience)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(patience * 6))?;
+        let pulled = Arc::clone(&counts.pulled);
+        Ok(SimulatedLink { stream, rate, life, pulled, _present: present, pace: Pace::default() })
+    }
+
+    /// The most connections to depots that there were at once.
+    pub(super) fn most_pulls(&self) -> usize {
+        self.pulls.most()
     }
 
     fn endpoints(&self) -> MutexGuard<'_, BTreeMap<String, Endpoint>> {

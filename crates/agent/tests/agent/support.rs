@@ -10,6 +10,7 @@ use k8swin_protocol::resource::{
     AdapterSelector, Blob, CheckOutcome, HostResources, LinuxResource, Phase, Planned, Protection, ResourceId,
     WindowsResource,
 };
+use k8swin_protocol::depot::Store;
 use k8swin_protocol::wire::{
     self, CHUNK, Checked, Chunk, Failure, FromAgent, Request, ResourceResult, Response, ToAgent, WireBytes,
 };
@@ -150,7 +151,7 @@ pub(crate) fn pieces(bytes: &[u8]) -> Vec<Request> {
     pieces
         .map(|(number, piece)| {
             let zstd = WireBytes(SecretBytes::new(compress(piece)));
-            Request::Put(Chunk { sha256: blob.sha256, size: blob.size, offset: (number * CHUNK) as u64, zstd })
+            Request::Put(Chunk { sha256: blob.sha256, size: blob.size, offset: (number * CHUNK) as u64, zstd, store: Store::Staging })
         })
         .collect()
 }

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use k8swin_protocol::resource::{CheckOutcome, HostResources, LinuxResource, Phase, Planned, ResourceId};
+use k8swin_protocol::depot::Store;
 use k8swin_protocol::wire::{
     self, CHUNK, Checked, Chunk, Failure, FromAgent, PROTOCOL, Request, ResourceResult, Response, ToAgent, WireBytes,
 };
@@ -144,7 +145,7 @@ pub(crate) fn put(bytes: &[u8]) -> Vec<Request> {
     let piece = |(number, piece): (usize, &[u8])| {
         let zstd = ruzstd::encoding::compress_to_vec(piece, ruzstd::encoding::CompressionLevel::Fastest);
         let zstd = WireBytes(SecretBytes::new(zstd));
-        Request::Put(Chunk { sha256, size, offset: (number * CHUNK) as u64, zstd })
+        Request::Put(Chunk { sha256, size, offset: (number * CHUNK) as u64, zstd, store: Store::Staging })
     };
     bytes.chunks(CHUNK).enumerate().map(piece).collect()
 }

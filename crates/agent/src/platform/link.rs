@@ -1,0 +1,57 @@
+//! Files and connections that outlive a call of the platform, as a depot and its clients use them.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use k8swin_protocol::HostPath;
+
+use super::{PlatformError, Result};
+
+/// A file that many read at once, each at its own place.
+pub trait ReadAt: Send + Sync {
+    /// Reads from an offset; 0 bytes at the end.
+    ///
+    /// # Errors
+    /// When the system refuses it.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+}
+
+/// A file that many read at once.
+pub type SharedFile = Arc<dyn ReadAt>;
+
+impl ReadAt for File {
+    #[cfg(unix)]
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(self, buffer, offset)
+    }
+
+    #[cfg(windows)]
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::windows::fs::FileExt::seek_read(self, buffer, offset)
+    }
+}
+
+impl ReadAt for Vec<u8> {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let rest = usize::try_from(offset).ok().and_then(|offset| self.get(offset..)).unwrap_or_default();
+        let read = rest.len().min(buffer.len());
+        if let (Some(to), Some(from)) = (buffer.get_mut(..read), rest.get(..read)) {
+            to.copy_from_slice(from);
+        }
+        Ok(read)
+    }
+}
+
+/// A connection to another host.
+pub trait Link: Read + Write + Send {}
+
+impl Link for TcpStream {}
+
+/// Opens a file of this machine.
+pub(super) fn open(path: &HostPath) -> Result<SharedFile> {
+    let file = File::open(path.as_str())
+        .map_err(|error| PlatformError::new(format!("read {path}"), error.to_string()))?;
+    Ok(Arc::new(file))
+}
