@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
+use k8swin_agent::simulated::SimulatedHost;
 use k8swin_lab::{Lab, LabOptions};
 use k8swin_protocol::HostPath;
 use tempfile::TempDir;
@@ -22,13 +23,18 @@ pub(crate) struct LocalLab {
 impl LocalLab {
     /// Starts the twin of one of the repository's inventories.
     pub(crate) fn of(name: &str) -> Self {
+        Self::of_text(&std::fs::read_to_string(inventory(name)).unwrap())
+    }
+
+    /// Starts the twin of an inventory.
+    pub(crate) fn of_text(text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let file = Utf8PathBuf::from_path_buf(inventory(name)).unwrap();
-        let text = std::fs::read_to_string(&file).unwrap();
+        let file = Utf8PathBuf::from_path_buf(folder.path().join("original.toml")).unwrap();
+        std::fs::write(&file, text).unwrap();
         let directory = Utf8PathBuf::from_path_buf(folder.path().join("lab")).unwrap();
         let options = LabOptions { boot_delay: Duration::from_millis(20) };
-        let lab = runtime.block_on(Lab::start(&text, &file, &directory, options)).unwrap();
+        let lab = runtime.block_on(Lab::start(text, &file, &directory, options)).unwrap();
         assert_loopback(lab.inventory().as_std_path());
         Self { lab, runtime, _folder: folder }
     }
@@ -39,6 +45,16 @@ impl LocalLab {
         let (subcommand, rest) = arguments.split_first().unwrap();
         command.arg(subcommand).arg(self.lab.inventory()).args(rest);
         command
+    }
+
+    /// The simulated hosts.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = (String, SimulatedHost)> {
+        self.lab.hosts().map(|(name, host)| (name.to_owned(), host.simulated().clone()))
+    }
+
+    /// The most connections to depots that there were at once.
+    pub(crate) fn most_pulls(&self) -> usize {
+        self.lab.cluster().most_pulls()
     }
 
     /// How many commands each host was given so far.

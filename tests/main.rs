@@ -12,6 +12,7 @@ mod support;
 mod build;
 mod build_kubernetes;
 mod crash;
+mod depot;
 mod docker;
 mod failures;
 mod interrupt;

@@ -58,6 +58,8 @@ impl Here {
             state_dir: path.join("state"),
             cache_dir: path.join("cache"),
             parallel: 32,
+            uploads: 64,
+            max_unavailable: None,
             owner: "test".into(),
             break_lock: false,
             ignore: Vec::new(),

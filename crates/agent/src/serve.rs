@@ -94,7 +94,13 @@ struct Session<'a, R: Resource, W> {
 impl<'a, R: Resource, W: Write> Session<'a, R, W> {
     fn new(host: &'a mut R::Platform, output: W) -> Self {
         let lock = Lock::new(host);
-        Self { host, output: Output { writer: output, held: None, failed: None }, lock, detach: None, depot: Depot::default() }
+        Self {
+            host,
+            output: Output { writer: output, held: None, failed: None },
+            lock,
+            detach: None,
+            depot: Depot::default(),
+        }
     }
 
     fn run(mut self, opening: Vec<ToAgent>, mut input: impl BufRead) -> std::result::Result<(), ServeError> {

@@ -93,6 +93,14 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "N", default_value_t = 32, value_parser = positive)]
     pub(crate) parallel: usize,
 
+    /// Bring files to at most this many hosts at once.
+    #[arg(long, global = true, value_name = "N", default_value_t = 64, value_parser = positive)]
+    pub(crate) uploads: usize,
+
+    /// Restart at most this many nodes in service, or their services, at once [default: a quarter of the workers]
+    #[arg(long, global = true, value_name = "N", value_parser = positive)]
+    pub(crate) max_unavailable: Option<usize>,
+
     /// Answer yes where a command asks for confirmation.
     #[arg(short, long, global = true)]
     pub(crate) yes: bool,

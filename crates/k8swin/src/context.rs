@@ -135,6 +135,8 @@ impl Context {
                 None => self.cache_dir()?,
             },
             parallel: self.global.parallel,
+            uploads: self.global.uploads,
+            max_unavailable: self.global.max_unavailable,
             owner: owner(),
             break_lock: settings.break_lock,
             ignore: settings.ignore,

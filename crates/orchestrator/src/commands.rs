@@ -20,6 +20,7 @@ use crate::preflight::local::ThisMachine;
 use crate::preflight::{Evidence, identity};
 use crate::probe::Token;
 use crate::report::{Finding, HostNetwork, HostStatus, PlanReport, Preflight, Severity, Summary};
+use crate::ship::check_and_ship;
 use crate::stages::{apply_phase, check, prune, remove_phase};
 use crate::state::StateDir;
 use crate::supplies::{Supplies, agents, complete_pki, read_pki};
@@ -250,7 +251,7 @@ async fn up_with(fleet: &mut Fleet<'_>, supplies: &Supplies, state: &StateDir) -
     state.write_pki(pki.files())?;
     let blueprint = blueprint(fleet, &supplies.release, &pki)?;
     tell_notes(fleet, &blueprint);
-    check(fleet, &blueprint).await;
+    check_and_ship(fleet, &blueprint, &supplies.files).await;
     fleet.led()?;
     for phase in Phase::ALL {
         if fleet.interrupted() {

@@ -16,6 +16,8 @@ pub enum Stage {
     Preflight,
     /// Drift is found.
     Check,
+    /// Programs are brought to the hosts.
+    Ship,
     /// Resources of a phase are applied or removed.
     Phase(Phase),
     /// What is no longer planned is removed.
@@ -31,6 +33,7 @@ impl fmt::Display for Stage {
             Self::Connect => "connect",
             Self::Preflight => "facts and preflight",
             Self::Check => "check",
+            Self::Ship => "programs to the hosts",
             Self::Phase(phase) => phase.title(),
             Self::Prune => "prune",
             Self::Verify => "verify",

@@ -8,12 +8,11 @@ use k8swin_inventory::{Cluster, Host};
 use k8swin_protocol::Os;
 use k8swin_protocol::wire::{LockAnswer, Request, Response};
 use k8swin_transport::AgentBinary;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Event, Stage};
 use crate::journal::Teller;
-use crate::member::{Closing, Context, Member};
+use crate::member::{Closing, Context, Limits, Member};
 use crate::preflight::Seen;
 use crate::session::{SessionError, interrupted};
 use crate::state::{RunName, StateDir};
@@ -33,6 +32,7 @@ pub(crate) struct Fleet<'a> {
     /// The hosts, in the order of the inventory.
     pub(crate) members: Vec<Member<'a>>,
     agents: BTreeMap<Os, AgentBinary>,
+    limits: Limits,
     started: Instant,
     changing: bool,
     /// The control plane without which this run cannot go on.
@@ -52,7 +52,9 @@ impl<'a> Fleet<'a> {
     ) -> Self {
         let members = cluster.hosts.iter().filter(|host| wanted(host)).map(Member::new).collect();
         let leader = cluster.first_control_plane().name.as_str();
-        Self { cluster, options, teller, members, agents, started: Instant::now(), changing: false, leader, run: None }
+        let limits = Limits::new(cluster, options);
+        let (started, changing, run) = (Instant::now(), false, None);
+        Self { cluster, options, teller, members, agents, limits, started, changing, leader, run }
     }
 
     /// How long the run has taken so far.
@@ -88,7 +90,7 @@ impl<'a> Fleet<'a> {
         wanted: impl Fn(&Member<'a>) -> bool,
         work: impl AsyncFn(&mut Member<'a>, Context<'_, 'a>) -> Result<T, SessionError>,
     ) -> Vec<(&'a str, T)> {
-        self.work(stage, true, wanted, work).await
+        self.work(stage, (true, true), wanted, work).await
     }
 
     /// As [`Self::each`], as a part of a stage of which nothing is told but failures.
@@ -97,7 +99,16 @@ impl<'a> Fleet<'a> {
         stage: Stage,
         work: impl AsyncFn(&mut Member<'a>, Context<'_, 'a>) -> Result<T, SessionError>,
     ) -> Vec<(&'a str, T)> {
-        self.work(stage, false, |_| true, work).await
+        self.work(stage, (false, true), |_| true, work).await
+    }
+
+    /// As [`Self::each`], for work that keeps to the limits itself: hosts wait for each other in it.
+    pub(crate) async fn unlimited<T>(
+        &mut self,
+        stage: Stage,
+        work: impl AsyncFn(&mut Member<'a>, Context<'_, 'a>) -> Result<T, SessionError>,
+    ) -> Vec<(&'a str, T)> {
+        self.work(stage, (true, false), |_| true, work).await
     }
 
     /// As [`Self::some`], as a part of a stage of which nothing is told but failures.
@@ -145,7 +156,7 @@ impl<'a> Fleet<'a> {
     async fn work<T>(
         &mut self,
         stage: Stage,
-        told: bool,
+        (told, limited): (bool, bool),
         wanted: impl Fn(&Member<'a>) -> bool,
         work: impl AsyncFn(&mut Member<'a>, Context<'_, 'a>) -> Result<T, SessionError>,
     ) -> Vec<(&'a str, T)> {
@@ -161,15 +172,19 @@ impl<'a> Fleet<'a> {
         if told {
             self.teller.tell(Event::StageStarted(stage));
         }
-        let context =
-            Context { cluster: self.cluster, options: self.options, teller: &self.teller, agents: &self.agents };
-        let (at_work, permits) = (AtomicUsize::new(count), Semaphore::new(self.options.parallel.max(1)));
-        let all_done = CancellationToken::new();
-        let (work, at_work, permits, all_done) = (&work, &at_work, &permits, &all_done);
+        let context = Context {
+            cluster: self.cluster,
+            options: self.options,
+            teller: &self.teller,
+            agents: &self.agents,
+            limits: &self.limits,
+        };
+        let (at_work, all_done) = (AtomicUsize::new(count), CancellationToken::new());
+        let (work, at_work, all_done) = (&work, &at_work, &all_done);
         let tasks = members.into_iter().map(|(wanted, member)| async move {
             let mut result = None;
             if wanted {
-                let permit = permits.acquire().await;
+                let permit = if limited { Some(context.limits.hosts.acquire().await) } else { None };
                 let done = work(member, context).await;
                 drop(permit);
                 result = member.finish(stage, done, told, context);
@@ -224,6 +239,11 @@ impl<'a> Fleet<'a> {
         }
     }
 
+    /// The control plane without which this run cannot go on.
+    pub(crate) fn leader(&self) -> &'a str {
+        self.leader
+    }
+
     /// Whether the control plane without which this run cannot go on still takes part.
     pub(crate) fn led(&mut self) -> Result<(), RunError> {
         let name = self.leader;
@@ -244,8 +264,13 @@ impl<'a> Fleet<'a> {
         wanted: impl Fn(&Member<'a>) -> bool,
     ) -> Result<(&mut Member<'a>, Context<'_, 'a>), RunError> {
         let interrupted_run = self.interrupted();
-        let context =
-            Context { cluster: self.cluster, options: self.options, teller: &self.teller, agents: &self.agents };
+        let context = Context {
+            cluster: self.cluster,
+            options: self.options,
+            teller: &self.teller,
+            agents: &self.agents,
+            limits: &self.limits,
+        };
         let Some(member) = self.members.iter_mut().find(|member| wanted(member)) else {
             let host = self.cluster.first_control_plane().name.clone();
             return Err(RunError::ControlPlane { host, failure: interrupted() });

@@ -7,6 +7,7 @@
 mod api;
 mod blob;
 mod commands;
+mod depot;
 mod docker_version;
 mod error;
 pub mod event;
@@ -18,6 +19,7 @@ mod preflight;
 mod probe;
 pub mod report;
 mod session;
+mod ship;
 mod stages;
 mod state;
 mod supplies;
@@ -45,6 +47,11 @@ pub struct Options {
     pub cache_dir: Utf8PathBuf,
     /// At most this many hosts at once.
     pub parallel: usize,
+    /// At most this many hosts receive files at once.
+    pub uploads: usize,
+    /// At most this many nodes that are in service are restarted, or have their services restarted, at once; a quarter of all
+    /// workers if it is not said.
+    pub max_unavailable: Option<usize>,
     /// Who runs this, shown to whoever finds the lock taken: `user@laptop`.
     pub owner: String,
     /// Take the lock from whoever holds it.

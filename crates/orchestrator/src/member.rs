@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8swin_inventory::{Cluster, Host};
+use k8swin_protocol::facts::{ServiceState, ServiceStatus};
 use k8swin_protocol::probe::Listen;
 use k8swin_protocol::resource::HostResources;
 use k8swin_protocol::wire::{Checked, Failure, LockAnswer, Request, Response, ToAgent};
 use k8swin_protocol::{Facts, Os};
 use k8swin_transport::{AgentBinary, AgentFate, ConnectError, TransportError};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::Options;
@@ -55,6 +57,10 @@ pub(crate) struct Member<'a> {
     /// What the run did on it.
     pub(crate) summary: HostSummary,
     session: Option<AgentSession>,
+    /// How often a connection was opened.
+    connections: u64,
+    /// Whether its kubelet ran when the host was first looked at.
+    in_service: bool,
     /// Whether an earlier connection of this run put the agent there.
     put_agent: bool,
     /// The run as it is named in the cluster's lock, where this run holds that.
@@ -77,6 +83,8 @@ impl<'a> Member<'a> {
             checked: None,
             summary: HostSummary::default(),
             session: None,
+            connections: 0,
+            in_service: false,
             put_agent: false,
             lock: None,
             run: format!("{}-{}", std::process::id(), Timestamp::now().as_nanosecond()),
@@ -111,6 +119,16 @@ impl<'a> Member<'a> {
             Some(Facts::Windows(facts)) => &facts.pending_reboot,
             _ => &[],
         }
+    }
+
+    /// Tells one connection from the next.
+    pub(crate) fn connections(&self) -> u64 {
+        self.connections
+    }
+
+    /// Whether it served as a node when the host was first looked at.
+    pub(crate) fn in_service(&self) -> bool {
+        self.in_service
     }
 
     /// What its agent is to listen on for the others' from the next start on; nothing.
@@ -172,6 +190,31 @@ pub(crate) struct Context<'f, 'a> {
     pub(crate) teller: &'f Teller,
     /// The agents.
     pub(crate) agents: &'f BTreeMap<Os, AgentBinary>,
+    /// How many may do something at once.
+    pub(crate) limits: &'f Limits,
+}
+
+/// How many hosts may do something at once.
+pub(crate) struct Limits {
+    /// Be worked on at all.
+    pub(crate) hosts: Semaphore,
+    /// Receive files.
+    pub(crate) uploads: Semaphore,
+    /// Be out of service, of those that were in service.
+    pub(crate) unavailable: Semaphore,
+}
+
+impl Limits {
+    /// As the options have them.
+    pub(crate) fn new(cluster: &Cluster, options: &Options) -> Self {
+        let workers = cluster.hosts.iter().filter(|host| host.is_worker()).count();
+        let permits = |number: usize| Semaphore::new(number.clamp(1, Semaphore::MAX_PERMITS));
+        Self {
+            hosts: permits(options.parallel),
+            uploads: permits(options.uploads),
+            unavailable: permits(options.max_unavailable.unwrap_or(workers / 4)),
+        }
+    }
 }
 
 /// What becomes of the agents at the end of a run.
@@ -224,6 +267,7 @@ impl<'a> Member<'a> {
         })?;
         let session = AgentSession::new(transport, context.options.cancel.clone(), asked.len() as u64);
         self.put_agent |= session.put_agent();
+        self.connections += 1;
         // The session is kept whatever the answers are, so that it is closed in order.
         let session = self.session.insert(session);
         let answer = session.answer(1, &mut |_| {}).await;
@@ -235,6 +279,10 @@ impl<'a> Member<'a> {
         // It looked at its clock at some moment between the two: only what lies outside is known to be wrong.
         let clock = facts.common().clock_ms;
         self.clock_ahead_ms = clock - clock.clamp(started.min(answered), answered);
+        if self.facts.is_none() {
+            let kubelet = |service: &ServiceStatus| service.name == "kubelet" && service.state == ServiceState::Running;
+            self.in_service = facts.common().services.iter().any(kubelet);
+        }
         self.facts = Some(*facts);
         if self.listen.is_some() {
             let Response::Listening { ports } = session.answer(2, &mut |_| {}).await? else {
@@ -450,6 +498,26 @@ impl<'a> Member<'a> {
                     answer: format!("{owner} has it"),
                     hint: Some("wait for the other run, then run this again".to_owned()),
                 }))
+            }
+        }
+    }
+
+    /// Waits for something, and gives signs of life meanwhile where the cluster's lock needs them.
+    pub(crate) async fn wait<T>(
+        &mut self,
+        context: Context<'_, 'a>,
+        done: impl Future<Output = T>,
+    ) -> Result<T, SessionError> {
+        let mut done = std::pin::pin!(done);
+        loop {
+            tokio::select! {
+                biased;
+                () = context.options.cancel.cancelled() => return Err(SessionError::Cancelled),
+                done = &mut done => return Ok(done),
+                () = tokio::time::sleep(HEARTBEAT) => {}
+            }
+            if self.holds_lock() {
+                self.persist(context, async |member| member.session()?.ask(Request::Ping).await).await?;
             }
         }
     }

@@ -43,6 +43,12 @@ pub struct HostSummary {
     pub unchanged: usize,
     /// Resources that failed.
     pub failed: usize,
+    /// Bytes of files that this machine sent to the host, compressed.
+    pub sent_bytes: u64,
+    /// Bytes of files that the host took from the depot, compressed.
+    pub pulled_bytes: u64,
+    /// Why this machine sent what the host should have taken from the depot.
+    pub streamed: Option<String>,
     /// Why the host failed.
     pub error: Option<Failure>,
 }

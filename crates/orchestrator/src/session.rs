@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use k8swin_protocol::SecretBytes;
+use k8swin_protocol::depot::Store;
 use k8swin_protocol::resource::{Blob, ResourceId};
 use k8swin_protocol::wire::{
     self, AgentEvent, CHUNK, Chunk, Failure, FromAgent, KubeAnswer, KubeCall, Request, ResourceResult, Response,
@@ -198,18 +199,22 @@ impl AgentSession {
         }
     }
 
-    /// Puts a blob on the host, from where an earlier attempt ended. `progress` is told how many bytes are there.
+    /// Puts a blob on the host, from where an earlier attempt ended. `sent` counts compressed bytes; `progress` is told how
+    /// many bytes are there.
     pub(crate) async fn put(
         &mut self,
         blob: Blob,
         source: &BlobSource,
+        store: Store,
+        sent: &mut u64,
         progress: &mut (dyn FnMut(u64) + Send),
     ) -> Result<(), SessionError> {
         let mut upload = Upload::new(blob.size);
         loop {
             while let Some(Piece { offset, length }) = upload.send() {
                 let zstd = compressed(source.clone(), offset, length).await?;
-                self.send(Request::Put(Chunk { sha256: blob.sha256, size: blob.size, offset, zstd })).await?;
+                *sent += zstd.0.expose().len() as u64;
+                self.send(Request::Put(Chunk { sha256: blob.sha256, size: blob.size, offset, zstd, store })).await?;
             }
             let there = loop {
                 match self.next().await? {

@@ -7,33 +7,46 @@ use std::sync::{Mutex, PoisonError};
 
 use camino::Utf8PathBuf;
 use k8swin_blueprint::Blueprint;
+use k8swin_protocol::depot::Store;
 use k8swin_protocol::resource::{Blob, CheckOutcome, HostResources, Phase, ResourceId};
 use k8swin_protocol::wire::{AgentEvent, Checked, Failure, Request, ResourceResult, Response};
 use k8swin_protocol::{SecretBytes, Sha256};
+use tokio::sync::SemaphorePermit;
 
 use crate::blob::BlobSource;
+use crate::depot::Wanted;
 use crate::event::{Event, Stage};
 use crate::fleet::Fleet;
 use crate::journal::Teller;
 use crate::member::{Context, Member};
 use crate::session::{Applied, SessionError};
+use crate::ship::{nowhere, send};
 
 /// Compares everything planned with every host, in one request each.
 pub(crate) async fn check(fleet: &mut Fleet<'_>, blueprint: &Blueprint) {
-    fleet
-        .each(Stage::Check, async |member, context| {
-            let Some(resources) = blueprint.hosts.get(&member.host.name) else { return Ok(()) };
-            context.tell_stage(member, Stage::Check, resources.len());
-            let answer = member
-                .persist(context, async |member| {
-                    member.session()?.ask(Request::Check { resources: resources.clone() }).await
-                })
-                .await?;
-            let Response::Checked(checked) = answer else { return Err(SessionError::Nonsense { request: "check" }) };
-            member.checked = Some(checked);
-            Ok(())
-        })
-        .await;
+    fleet.unlimited(Stage::Check, async |member, context| check_one(member, context, blueprint).await).await;
+}
+
+/// The same for one host.
+pub(crate) async fn check_one<'a>(
+    member: &mut Member<'a>,
+    context: Context<'_, 'a>,
+    blueprint: &Blueprint,
+) -> Result<(), SessionError> {
+    let Some(resources) = blueprint.hosts.get(&member.host.name) else { return Ok(()) };
+    let _permit = context.limits.hosts.acquire().await;
+    context.tell_stage(member, Stage::Check, resources.len());
+    let answer = member
+        .persist(context, async |member| member.session()?.ask(Request::Check { resources: resources.clone() }).await)
+        .await?;
+    let Response::Checked(checked) = answer else { return Err(SessionError::Nonsense { request: "check" }) };
+    member.checked = Some(checked);
+    Ok(())
+}
+
+/// What is sent, for people.
+pub(crate) fn in_words(resource: &ResourceId) -> String {
+    resource.to_string()
 }
 
 /// Applies one phase on all hosts that need it.
@@ -78,6 +91,11 @@ async fn apply<'a>(
 ) -> Result<(), SessionError> {
     let mut changed_before: BTreeSet<ResourceId> = BTreeSet::new();
     let mut asked_before: BTreeSet<ResourceId> = BTreeSet::new();
+    // A node in service that is worked on may be out of service until this is over.
+    let mut out_of_service = None;
+    if disrupts(stage) {
+        out_of_service = leave_service(member, context).await?;
+    }
     loop {
         let request = Request::Apply { cluster: context.cluster.name.clone(), resources: resources.clone() };
         let Applied { mut results, confirm } = change(member, context, &request).await?;
@@ -111,8 +129,28 @@ async fn apply<'a>(
         // Those that asked are looked at again: how they end is counted then, as a change.
         changed_before.extend(asking.iter().map(|(resource, _)| (*resource).clone()).collect::<Vec<_>>());
         changed_before.extend(changed(&results));
+        if out_of_service.is_none() {
+            out_of_service = leave_service(member, context).await?;
+        }
         member.reboot(context, &reason).await?;
     }
+}
+
+/// Whether what is done in a stage stops what runs on a node: the phases in which its services are.
+fn disrupts(stage: Stage) -> bool {
+    matches!(stage, Stage::Phase(Phase::LinuxNodes | Phase::WindowsNodes))
+}
+
+/// Waits until one more node may be out of service, if this one is in service. Those that never were may be all at once.
+async fn leave_service<'f, 'a>(
+    member: &mut Member<'a>,
+    context: Context<'f, 'a>,
+) -> Result<Option<SemaphorePermit<'f>>, SessionError> {
+    if !member.in_service() {
+        return Ok(None);
+    }
+    let permit = member.wait(context, context.limits.unavailable.acquire()).await?;
+    Ok(permit.ok())
 }
 
 fn changed(results: &[(ResourceId, ResourceResult)]) -> Vec<ResourceId> {
@@ -151,9 +189,9 @@ pub(crate) async fn prune(fleet: &mut Fleet<'_>) {
 }
 
 /// Puts the blobs on the host that files of this phase need and the host does not have.
-async fn send_blobs(
-    member: &mut Member<'_>,
-    context: Context<'_, '_>,
+async fn send_blobs<'a>(
+    member: &mut Member<'a>,
+    context: Context<'_, 'a>,
     resources: &HostResources,
     secrets: &BTreeMap<Sha256, SecretBytes>,
     files: &BTreeMap<Sha256, Utf8PathBuf>,
@@ -165,26 +203,18 @@ async fn send_blobs(
             wanted.entry(blob.sha256).or_insert((resource, blob.size));
         }
     }
-    for (sha256, (resource, total)) in wanted {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let _permit = context.limits.uploads.acquire().await;
+    for (sha256, (resource, size)) in wanted {
         let source = match (secrets.get(&sha256), files.get(&sha256)) {
             (Some(secret), _) => BlobSource::Memory(secret.clone()),
             (None, Some(path)) => BlobSource::File(path.clone()),
-            (None, None) => {
-                return Err(SessionError::Refused(Failure {
-                    attempted: format!("send {resource}"),
-                    answer: format!("nothing with the digest {sha256} is on this machine"),
-                    hint: Some("this is a defect of k8swin; please report it".to_owned()),
-                }));
-            }
+            (None, None) => return Err(nowhere(&resource, sha256)),
         };
-        let host = member.host.name.clone();
-        let what = resource.to_string();
-        member
-            .session()?
-            .put(Blob { sha256, size: total }, &source, &mut |done| {
-                context.teller.tell(Event::Sent { host: host.clone(), what: what.clone(), done, total });
-            })
-            .await?;
+        let wanted = Wanted { blob: Blob { sha256, size }, what: in_words(&resource) };
+        send(member, context, &wanted, &wanted.what, &source, Store::Staging).await?;
         if let Some(checked) = &mut member.checked {
             checked.missing_blobs.retain(|missing| *missing != sha256);
         }
@@ -203,6 +233,8 @@ fn tell_agent(host: &str, event: AgentEvent, teller: &Teller) {
             teller.tell(Event::Note { host: Some(host), text });
         }
         AgentEvent::Started { resource, difference } => teller.tell(Event::Started { host, resource, difference }),
+        // Told by who asked for it.
+        AgentEvent::Pulled { .. } => {}
         AgentEvent::Ended { resource, result } => match result {
             ResourceResult::Unchanged => teller.tell(Event::Ended { host, resource, changed: false }),
             ResourceResult::Changed | ResourceResult::NeedsReboot { .. } => {

@@ -497,8 +497,7 @@ mod tests {
 
     #[test]
     fn a_secret_chunk_is_not_shown_by_debug() {
-        let chunk =
-            Chunk {
+        let chunk = Chunk {
             sha256: Sha256::of(b"canary"),
             size: 6,
             offset: 0,

@@ -142,7 +142,8 @@ fn read_record(stream: &mut impl Read, received: &mut u64) -> std::result::Resul
     };
     let mut head = [0; HEADER];
     stream.read_exact(&mut head).map_err(ended)?;
-    let (unpacked, packed) = lengths(head).ok_or_else(|| Trouble::said("the depot sends something else than records"))?;
+    let (unpacked, packed) =
+        lengths(head).ok_or_else(|| Trouble::said("the depot sends something else than records"))?;
     let mut frame = vec![0; packed];
     stream.read_exact(&mut frame).map_err(ended)?;
     *received += (HEADER + packed) as u64;

@@ -51,7 +51,7 @@ impl Link for TcpStream {}
 
 /// Opens a file of this machine.
 pub(super) fn open(path: &HostPath) -> Result<SharedFile> {
-    let file = File::open(path.as_str())
-        .map_err(|error| PlatformError::new(format!("read {path}"), error.to_string()))?;
+    let file =
+        File::open(path.as_str()).map_err(|error| PlatformError::new(format!("read {path}"), error.to_string()))?;
     Ok(Arc::new(file))
 }

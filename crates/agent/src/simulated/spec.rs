@@ -130,8 +130,7 @@ pub struct Faults {
     pub depot_dies_after_bytes: Option<u64>,
     /// The depot that this host opens gives out broken bytes.
     pub depot_corrupts: bool,
-    /// This host receives no more than so many bytes a second: from other hosts, and over each of its servers' connections.
-    /// (No fault: a slow line.)
+    /// This host receives no more than so many bytes a second from a depot. (No fault: a slow line.)
     pub link_bytes_per_second: Option<u64>,
     /// Linux: the distribution.
     pub distribution: Option<String>,

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use k8swin_agent::platform::{Permissions, PlatformError};
 use k8swin_agent::simulated::{HostSpec, MutationHook, SimulatedCluster, SimulatedHost};
 use k8swin_agent::{Host, serve};
+use k8swin_protocol::depot::Store;
 use k8swin_protocol::resource::{
     AdapterSelector, Blob, CheckOutcome, HostResources, LinuxResource, Phase, Planned, Protection, ResourceId,
     WindowsResource,
 };
-use k8swin_protocol::depot::Store;
 use k8swin_protocol::wire::{
     self, CHUNK, Checked, Chunk, Failure, FromAgent, Request, ResourceResult, Response, ToAgent, WireBytes,
 };
@@ -151,7 +151,13 @@ pub(crate) fn pieces(bytes: &[u8]) -> Vec<Request> {
     pieces
         .map(|(number, piece)| {
             let zstd = WireBytes(SecretBytes::new(compress(piece)));
-            Request::Put(Chunk { sha256: blob.sha256, size: blob.size, offset: (number * CHUNK) as u64, zstd, store: Store::Staging })
+            Request::Put(Chunk {
+                sha256: blob.sha256,
+                size: blob.size,
+                offset: (number * CHUNK) as u64,
+                zstd,
+                store: Store::Staging,
+            })
         })
         .collect()
 }

@@ -6,8 +6,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use k8swin_protocol::resource::{CheckOutcome, HostResources, LinuxResource, Phase, Planned, ResourceId};
 use k8swin_protocol::depot::Store;
+use k8swin_protocol::resource::{CheckOutcome, HostResources, LinuxResource, Phase, Planned, ResourceId};
 use k8swin_protocol::wire::{
     self, CHUNK, Checked, Chunk, Failure, FromAgent, PROTOCOL, Request, ResourceResult, Response, ToAgent, WireBytes,
 };

@@ -45,6 +45,15 @@ struct Host<'a> {
     changed: usize,
     unchanged: usize,
     failed: usize,
+    /// Compressed bytes of files that this machine sent to the host.
+    #[serde(skip_serializing_if = "is_zero")]
+    sent_bytes: u64,
+    /// Compressed bytes of files that the host took from the depot.
+    #[serde(skip_serializing_if = "is_zero")]
+    pulled_bytes: u64,
+    /// Why the host could not take them from there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    streamed: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Error<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -203,9 +212,17 @@ fn word(exit: Exit) -> &'static str {
 fn run<'a>(command: &'a str, result: &'static str, summary: &'a Summary) -> Run<'a> {
     let sum = |count: fn(&HostSummary) -> usize| summary.hosts.values().map(count).sum();
     let hosts = summary.hosts.iter().map(|(name, host)| {
-        let HostSummary { changed, unchanged, failed, error } = host;
-        let (changed, unchanged, failed) = (*changed, *unchanged, *failed);
-        let host = Host { changed, unchanged, failed, error: error.as_ref().map(of_host), differences: Vec::new() };
+        let HostSummary { changed, unchanged, failed, sent_bytes, pulled_bytes, streamed, error } = host;
+        let host = Host {
+            changed: *changed,
+            unchanged: *unchanged,
+            failed: *failed,
+            sent_bytes: *sent_bytes,
+            pulled_bytes: *pulled_bytes,
+            streamed: streamed.as_deref(),
+            error: error.as_ref().map(of_host),
+            differences: Vec::new(),
+        };
         (name.as_str(), host)
     });
     let interrupted = "interrupted; what was done is kept, and the same command goes on from there";
@@ -249,6 +266,9 @@ fn plan<'a>(command: &'a str, result: &'static str, plan: &'a PlanReport, explai
                 changed: host.differences.len(),
                 unchanged: host.unchanged,
                 failed: 0,
+                sent_bytes: 0,
+                pulled_bytes: 0,
+                streamed: None,
                 error: host.error.as_ref().map(of_host),
                 differences: differences.collect(),
             };
@@ -269,6 +289,11 @@ fn plan<'a>(command: &'a str, result: &'static str, plan: &'a PlanReport, explai
 fn status(host: &HostStatus) -> Status<'_> {
     let error = host.error.as_ref().map(of_host);
     Status { in_sync: host.in_sync, drifted: host.drifted, node: host.node.as_ref(), services: &host.services, error }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn of_host(failure: &wire::Failure) -> Error<'_> {

@@ -40,7 +40,7 @@ fn node(name: &str, os: Os, number: u8) -> NodeStatus {
 }
 
 fn host(changed: usize, unchanged: usize) -> HostSummary {
-    HostSummary { changed, unchanged, failed: 0, error: None }
+    HostSummary { changed, unchanged, ..HostSummary::default() }
 }
 
 pub(crate) fn good_run() -> Summary {
@@ -56,7 +56,7 @@ pub(crate) fn good_run() -> Summary {
 
 pub(crate) fn bad_run() -> Summary {
     let mut summary = good_run();
-    let failed = HostSummary { changed: 3, unchanged: 0, failed: 1, error: Some(failure()) };
+    let failed = HostSummary { changed: 3, failed: 1, error: Some(failure()), ..HostSummary::default() };
     summary.hosts.insert("win01".into(), failed);
     summary.verification.extend(findings());
     summary

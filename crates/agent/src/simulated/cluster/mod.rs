@@ -121,6 +121,12 @@ impl SimulatedCluster {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).places()
     }
 
+    /// The most connections to depots that there were at once.
+    #[must_use]
+    pub fn most_pulls(&self) -> usize {
+        self.network().most_pulls()
+    }
+
     /// The network between the hosts.
     pub(super) fn network(&self) -> &SimulatedNetwork {
         &self.shared.network
