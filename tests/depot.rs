@@ -1,7 +1,7 @@
 //! Programs reach the hosts: each is sent once and taken from the depot by all; nothing goes twice; what cannot be taken is
 //! sent; limits hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -162,12 +162,43 @@ fn no_more_hosts_receive_files_at_once_than_is_asked_for() {
     lab.end();
 }
 
-/// Counts how many hosts do something at once.
+/// Counts on how many hosts something is done at once.
 #[derive(Default)]
 struct AtOnce {
     now: AtomicUsize,
     most: AtomicUsize,
-    hosts: Mutex<Vec<String>>,
+    hosts: Mutex<BTreeSet<String>>,
+}
+
+/// Watches the changes of all hosts that `counts` names, and holds each up a little, so that others can begin.
+fn watch(lab: &LocalLab, counts: fn(&str) -> bool) -> Arc<AtOnce> {
+    let at_once = Arc::new(AtOnce::default());
+    for (name, host) in lab.hosts() {
+        let at_once = Arc::clone(&at_once);
+        host.before_mutation(Arc::new(move |what: &str| {
+            if counts(what) {
+                let now = at_once.now.fetch_add(1, Ordering::SeqCst) + 1;
+                at_once.most.fetch_max(now, Ordering::SeqCst);
+                at_once.hosts.lock().unwrap().insert(name.clone());
+                std::thread::sleep(Duration::from_millis(20));
+                at_once.now.fetch_sub(1, Ordering::SeqCst);
+            }
+            Ok(())
+        }));
+    }
+    at_once
+}
+
+#[test]
+fn no_more_hosts_are_changed_at_once_than_is_asked_for() {
+    let lab = LocalLab::of_text(&cluster_of(4));
+    // The lock's signs of life are no work.
+    let at_once = watch(&lab, |what| what.starts_with("write ") && what.contains("bin"));
+    up(&lab, &["--parallel", "2"], 0);
+    assert_eq!(at_once.hosts.lock().unwrap().len(), 5);
+    let most = at_once.most.load(Ordering::SeqCst);
+    assert!((1..=2).contains(&most), "{most} at once");
+    lab.end();
 }
 
 #[test]
@@ -182,23 +213,9 @@ fn no_more_nodes_in_service_are_disturbed_at_once_than_is_asked_for() {
         };
         stopped.unwrap();
     }
-    let at_once = Arc::new(AtOnce::default());
-    for (name, host) in lab.hosts() {
-        let at_once = Arc::clone(&at_once);
-        host.before_mutation(Arc::new(move |what: &str| {
-            if what.contains("start") && what.contains("kube-proxy") {
-                let now = at_once.now.fetch_add(1, Ordering::SeqCst) + 1;
-                at_once.most.fetch_max(now, Ordering::SeqCst);
-                at_once.hosts.lock().unwrap().push(name.clone());
-                std::thread::sleep(Duration::from_millis(50));
-                at_once.now.fetch_sub(1, Ordering::SeqCst);
-            }
-            Ok(())
-        }));
-    }
+    let at_once = watch(&lab, |what| what.contains("start") && what.contains("kube-proxy"));
     up(&lab, &["--max-unavailable", "2"], 0);
-    let hosts = at_once.hosts.lock().unwrap().clone();
-    assert_eq!(hosts.len(), 7, "{hosts:?}");
+    assert_eq!(at_once.hosts.lock().unwrap().len(), 7);
     let most = at_once.most.load(Ordering::SeqCst);
     assert!((1..=2).contains(&most), "{most} at once");
     lab.end();

@@ -62,3 +62,22 @@ pub struct Pulled {
     /// Why not all came: the depot is not reached, is not the one that was meant, or has not what it should.
     pub trouble: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SecretBytes;
+    use crate::wire::{decode, encode};
+
+    #[test]
+    fn the_token_is_not_shown_by_debug() {
+        let token = WireBytes(SecretBytes::new("canary"));
+        let depot = DepotOpen { port: 1, key: Sha256::of(b"key") };
+        let address = Ipv4Addr::LOCALHOST;
+        let pull = Pull { address, depot, token: token.clone(), blobs: Vec::new() };
+        let open = OpenDepot { address, peers: Vec::new(), token };
+        assert!(!format!("{pull:?} {open:?}").contains("canary"));
+        assert_eq!(decode::<Pull>(encode(&pull).as_bytes()).unwrap(), pull);
+        assert_eq!(decode::<OpenDepot>(encode(&open).as_bytes()).unwrap(), open);
+    }
+}

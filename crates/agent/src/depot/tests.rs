@@ -1,4 +1,7 @@
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::io::Read as _;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
 
 use k8swin_protocol::depot::{OpenDepot, Pull, Store};
 use k8swin_protocol::resource::Blob;
@@ -158,24 +161,34 @@ fn another_key_is_not_this_runs_depot() {
     assert!(trouble.unwrap().contains("its key is another"));
 }
 
-#[test]
-fn strangers_are_refused_before_tls() {
-    let mut case = Case::with(Faults::default());
-    // All simulated hosts come from this machine's address, which is no peer here.
-    let mut host = platform(&case.giver);
-    let listener = host.bind(case.pull.address).unwrap();
+/// What the depot answers over a real connection, with these peers; its bytes before TLS if it says nothing.
+fn over_loopback(case: &Case, peers: Vec<Ipv4Addr>, content: &[u8]) -> Result<super::message::Answer, Vec<u8>> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let (identity, key) = super::tls::Identity::new().unwrap();
-    let goods = std::sync::Arc::clone(case.depot.shelf.goods());
-    let peers = vec![Ipv4Addr::new(10, 5, 6, 216)];
+    let goods = Arc::clone(case.depot.shelf.goods());
     let _server = super::Server::start(listener, identity, peers, SecretBytes::new(TOKEN), goods).unwrap();
-    case.stock(&content(10));
-    let mut link = host.dial(SocketAddrV4::new(case.pull.address, port), std::time::Duration::from_secs(5)).unwrap();
-    let mut greeted = super::tls::connect(key).unwrap();
-    let _ = greeted.write_tls(&mut link);
-    let mut answer = Vec::new();
-    let _ = link.read_to_end(&mut answer);
-    assert_eq!(answer, b"");
+    let to = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+    let link = crate::platform::link::dial(to, Duration::from_secs(5)).unwrap();
+    let mut stream = rustls::StreamOwned::new(super::tls::connect(key).unwrap(), link);
+    let asked = super::message::Asked { token: SecretBytes::new(TOKEN), sha256: Sha256::of(content), from: 0 };
+    if super::message::write_question(&mut stream, &asked).is_err() {
+        let mut said = Vec::new();
+        let _ = stream.sock.read_to_end(&mut said);
+        return Err(said);
+    }
+    Ok(super::message::read_answer(&mut stream).unwrap())
+}
+
+#[test]
+fn peers_are_answered_and_strangers_are_refused_before_tls() {
+    let mut case = Case::with(Faults::default());
+    let content = content(1000);
+    case.stock(&content);
+    let found = over_loopback(&case, vec![Ipv4Addr::LOCALHOST], &content);
+    assert!(matches!(found, Ok(super::message::Answer::Found { from: 0, size: 1000, .. })), "{found:?}");
+    let stranger = over_loopback(&case, vec![Ipv4Addr::new(10, 5, 6, 216)], &content);
+    assert_eq!(stranger, Err(Vec::new()));
 }
 
 #[test]
@@ -223,7 +236,7 @@ fn a_file_of_this_machine_is_read_at_any_place() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, &content).unwrap();
-    let shared: SharedFile = std::sync::Arc::new(std::fs::File::open(&file).unwrap());
+    let shared: SharedFile = Arc::new(std::fs::File::open(&file).unwrap());
     let mut end = vec![0; 10];
     assert_eq!(super::store::read_fully(shared.as_ref(), &mut end, content.len() as u64 - 4).unwrap(), 4);
     assert_eq!(end[..4], content[content.len() - 4..]);

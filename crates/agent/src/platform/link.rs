@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8swin_protocol::HostPath;
 
@@ -54,4 +55,19 @@ pub(super) fn open(path: &HostPath) -> Result<SharedFile> {
     let file =
         File::open(path.as_str()).map_err(|error| PlatformError::new(format!("read {path}"), error.to_string()))?;
     Ok(Arc::new(file))
+}
+
+/// Listens on a free port of an address of this machine.
+pub(super) fn bind(address: Ipv4Addr) -> Result<TcpListener> {
+    TcpListener::bind((address, 0))
+        .map_err(|error| PlatformError::new(format!("listen at {address}"), error.to_string()))
+}
+
+/// Connects to another machine.
+pub(crate) fn dial(to: SocketAddrV4, patience: Duration) -> io::Result<Box<dyn Link>> {
+    let stream = TcpStream::connect_timeout(&to.into(), patience)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(patience * 6))?;
+    stream.set_write_timeout(Some(patience * 6))?;
+    Ok(Box::new(stream))
 }

@@ -4,7 +4,7 @@
 //! agent between any two of them.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::time::Duration;
 
 use k8swin_protocol::facts::{Adapter, RouteEntry, ServiceStatus};
@@ -21,7 +21,7 @@ mod files;
 #[cfg(any(target_os = "linux", windows))]
 mod host_lock;
 mod installed_rule;
-mod link;
+pub(crate) mod link;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
@@ -282,8 +282,7 @@ pub trait Platform {
     /// # Errors
     /// When the host does not have the address, or refuses it.
     fn bind(&mut self, address: Ipv4Addr) -> Result<TcpListener> {
-        TcpListener::bind((address, 0))
-            .map_err(|error| PlatformError::new(format!("listen at {address}"), error.to_string()))
+        link::bind(address)
     }
 
     /// The address from which connections of another host come. Simulated hosts all have that of this machine.
@@ -296,11 +295,7 @@ pub trait Platform {
     /// # Errors
     /// When it does not answer.
     fn dial(&mut self, to: SocketAddrV4, patience: Duration) -> io::Result<Box<dyn Link>> {
-        let stream = TcpStream::connect_timeout(&to.into(), patience)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(patience * 6))?;
-        stream.set_write_timeout(Some(patience * 6))?;
-        Ok(Box::new(stream))
+        link::dial(to, patience)
     }
 
     /// Restarts the host soon; the call returns before.
