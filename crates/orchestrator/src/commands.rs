@@ -10,6 +10,7 @@ use k8swin_protocol::resource::Phase;
 use k8swin_protocol::wire::Request;
 use k8swin_protocol::{Facts, SecretBytes};
 
+use crate::build::build;
 use crate::event::{Event, Stage};
 use crate::fleet::Fleet;
 use crate::journal::Teller;
@@ -20,8 +21,7 @@ use crate::preflight::local::ThisMachine;
 use crate::preflight::{Evidence, identity};
 use crate::probe::Token;
 use crate::report::{Finding, HostNetwork, HostStatus, PlanReport, Preflight, Severity, Summary};
-use crate::ship::check_and_ship;
-use crate::stages::{apply_phase, check, prune, remove_phase};
+use crate::stages::{check, prune, remove_phase};
 use crate::state::StateDir;
 use crate::supplies::{Supplies, agents, complete_pki, read_pki};
 use crate::verify::{self as proof, Proof};
@@ -251,15 +251,11 @@ async fn up_with(fleet: &mut Fleet<'_>, supplies: &Supplies, state: &StateDir) -
     state.write_pki(pki.files())?;
     let blueprint = blueprint(fleet, &supplies.release, &pki)?;
     tell_notes(fleet, &blueprint);
-    check_and_ship(fleet, &blueprint, &supplies.files).await;
-    fleet.led()?;
-    for phase in Phase::ALL {
-        if fleet.interrupted() {
-            return Err(RunError::Interrupted);
-        }
-        apply_phase(fleet, phase, &blueprint.secrets, &supplies.files).await;
-        fleet.led()?;
+    build(fleet, &blueprint, &supplies.files).await;
+    if fleet.interrupted() {
+        return Err(RunError::Interrupted);
     }
+    fleet.led()?;
     prune(fleet).await;
     fleet.led()?;
     remember_machines(fleet, state)?;

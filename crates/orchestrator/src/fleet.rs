@@ -102,13 +102,13 @@ impl<'a> Fleet<'a> {
         self.work(stage, (false, true), |_| true, work).await
     }
 
-    /// As [`Self::each`], for work that keeps to the limits itself: hosts wait for each other in it.
+    /// As [`Self::each`], for work that keeps to the limits and tells its stages itself: hosts wait for each other in it.
     pub(crate) async fn unlimited<T>(
         &mut self,
         stage: Stage,
         work: impl AsyncFn(&mut Member<'a>, Context<'_, 'a>) -> Result<T, SessionError>,
     ) -> Vec<(&'a str, T)> {
-        self.work(stage, (true, false), |_| true, work).await
+        self.work(stage, (false, false), |_| true, work).await
     }
 
     /// As [`Self::some`], as a part of a stage of which nothing is told but failures.

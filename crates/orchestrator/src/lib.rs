@@ -6,6 +6,8 @@
 
 mod api;
 mod blob;
+mod board;
+mod build;
 mod commands;
 mod depot;
 mod docker_version;

@@ -1,10 +1,9 @@
-//! Checking the hosts, and bringing them the programs that they lack: each is sent once, to the depot on the leading control
-//! plane, from where the others take it. Both happen at once: what one host lacks is on its way while others are checked.
+//! Bringing hosts the programs that they lack: each is sent once, to the depot on the leading control plane, from where the others
+//! take it, while further hosts are still being checked.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8PathBuf;
-use k8swin_blueprint::Blueprint;
 use k8swin_protocol::depot::{OpenDepot, Pull, Store};
 use k8swin_protocol::resource::ResourceId;
 use k8swin_protocol::wire::{AgentEvent, Failure, Request, Response, WireBytes};
@@ -17,7 +16,7 @@ use crate::event::{Event, Stage};
 use crate::fleet::Fleet;
 use crate::member::{Context, Member};
 use crate::session::SessionError;
-use crate::stages::{check_one, in_words};
+use crate::stages::in_words;
 
 /// How often a host tries another depot after the one that it took from has died.
 const PATIENCE: u32 = 3;
@@ -25,8 +24,8 @@ const PATIENCE: u32 = 3;
 /// Bytes of the token, which is written as twice as many digits.
 const TOKEN: usize = 32;
 
-/// What the work on each host of this stage needs.
-struct Shipping<'s> {
+/// What bringing programs to each host needs.
+pub(crate) struct Shipping<'s> {
     depot: Shared,
     token: SecretBytes,
     keeper: &'s str,
@@ -35,45 +34,50 @@ struct Shipping<'s> {
     files: &'s BTreeMap<Sha256, Utf8PathBuf>,
 }
 
-/// Compares everything planned with every host, and brings the programs that more than one host needs.
-pub(crate) async fn check_and_ship(
-    fleet: &mut Fleet<'_>,
-    blueprint: &Blueprint,
-    files: &BTreeMap<Sha256, Utf8PathBuf>,
-) {
-    let keeper = fleet.leader();
-    let taking_part: Vec<_> = fleet.members.iter().filter(|member| member.takes_part()).collect();
-    let planned = taking_part.iter().filter_map(|member| member.resources.as_ref());
-    let shipping = Shipping {
-        depot: watch::channel(Depot::new(taking_part.iter().filter(|member| member.host.name != keeper).count())).0,
-        token: token(),
-        keeper,
-        // Keys are not among the files: they never go through the depot.
-        through: shared(planned, |sha256| files.contains_key(&sha256)),
-        files,
-    };
-    let shipping = &shipping;
-    fleet
-        .unlimited(Stage::Check, async |member, context| {
-            let mut part = Part { shipping, keeps: member.host.name == keeper, asking: true };
-            check_one(member, context, blueprint).await?;
-            let lacking = lacking(member, shipping);
-            part.ask(&lacking);
-            let done = if part.keeps {
-                keep(member, context, shipping, lacking).await
-            } else {
-                take(member, context, shipping, lacking).await
-            };
-            if let Err(error) = done {
-                member.fail(Stage::Ship, error.failure(), context.teller);
-            }
-            Ok(())
-        })
-        .await;
+impl<'s> Shipping<'s> {
+    /// For the hosts that take part.
+    pub(crate) fn new<'a: 's>(fleet: &Fleet<'a>, files: &'s BTreeMap<Sha256, Utf8PathBuf>) -> Self {
+        let keeper = fleet.leader();
+        let taking_part: Vec<_> = fleet.members.iter().filter(|member| member.takes_part()).collect();
+        let takers = taking_part.iter().filter(|member| member.host.name != keeper).count();
+        let planned = taking_part.iter().filter_map(|member| member.resources.as_ref());
+        Self {
+            depot: watch::channel(Depot::new(takers)).0,
+            token: token(),
+            keeper,
+            // Keys are not among the files: they never go through the depot.
+            through: shared(planned, |sha256| files.contains_key(&sha256)),
+            files,
+        }
+    }
+
+    /// A host begins its part.
+    pub(crate) fn begin<'p>(&'p self, member: &Member<'_>) -> Part<'p> {
+        Part { shipping: self, keeps: member.host.name == self.keeper, asking: true }
+    }
+}
+
+/// Brings a host that has been checked what it lacks.
+pub(crate) async fn ship<'a>(
+    member: &mut Member<'a>,
+    context: Context<'_, 'a>,
+    mut part: Part<'_>,
+) -> Result<(), SessionError> {
+    let shipping = part.shipping;
+    let lacking = lacking(member, shipping);
+    part.ask(&lacking);
+    if !lacking.is_empty() {
+        context.tell_stage(member, Stage::Ship, 0);
+    }
+    if part.keeps {
+        keep(member, context, shipping, lacking).await
+    } else {
+        take(member, context, shipping, lacking).await
+    }
 }
 
 /// A host's part in the stage: however it ends, nobody waits for it any more.
-struct Part<'s> {
+pub(crate) struct Part<'s> {
     shipping: &'s Shipping<'s>,
     keeps: bool,
     asking: bool,
@@ -237,7 +241,7 @@ async fn stock<'a>(
     let Some(path) = shipping.files.get(&wanted.blob.sha256) else {
         return Err(SessionError::Nonsense { request: "find a program" });
     };
-    let _permit = context.limits.uploads.acquire().await;
+    let _permit = member.wait(context, context.limits.uploads.acquire()).await?;
     loop {
         reopen(member, context, shipping, opened_in).await?;
         let before = member.connections();
@@ -337,7 +341,7 @@ async fn pull<'a>(
     let Some(address) = context.cluster.hosts.iter().find(|host| host.name == shipping.keeper) else {
         return Err(SessionError::Nonsense { request: "find the depot" });
     };
-    let _permit = context.limits.uploads.acquire().await;
+    let _permit = member.wait(context, context.limits.uploads.acquire()).await?;
     let wanted = Pull {
         address: address.node_address,
         depot: open.depot,

@@ -24,7 +24,14 @@ use crate::ship::{nowhere, send};
 
 /// Compares everything planned with every host, in one request each.
 pub(crate) async fn check(fleet: &mut Fleet<'_>, blueprint: &Blueprint) {
-    fleet.unlimited(Stage::Check, async |member, context| check_one(member, context, blueprint).await).await;
+    fleet.teller.tell(Event::StageStarted(Stage::Check));
+    fleet
+        .unlimited(Stage::Check, async |member, context| {
+            check_one(member, context, blueprint).await?;
+            context.teller.tell(Event::HostDone { host: member.host.name.clone(), stage: Stage::Check });
+            Ok(())
+        })
+        .await;
 }
 
 /// The same for one host.
@@ -34,7 +41,7 @@ pub(crate) async fn check_one<'a>(
     blueprint: &Blueprint,
 ) -> Result<(), SessionError> {
     let Some(resources) = blueprint.hosts.get(&member.host.name) else { return Ok(()) };
-    let _permit = context.limits.hosts.acquire().await;
+    let _permit = member.wait(context, context.limits.hosts.acquire()).await?;
     context.tell_stage(member, Stage::Check, resources.len());
     let answer = member
         .persist(context, async |member| member.session()?.ask(Request::Check { resources: resources.clone() }).await)
@@ -49,37 +56,32 @@ pub(crate) fn in_words(resource: &ResourceId) -> String {
     resource.to_string()
 }
 
-/// Applies one phase on all hosts that need it.
-pub(crate) async fn apply_phase(
-    fleet: &mut Fleet<'_>,
+/// Whether a host has anything to do in a phase. What is in sync is left alone, without a request, unless something before it on
+/// the same host changed.
+pub(crate) fn needs(member: &Member<'_>, phase: Phase) -> bool {
+    let (in_sync, drifted) = tally(member, phase);
+    drifted > 0 || (in_sync > 0 && member.summary.changed > 0)
+}
+
+/// Takes note of a phase in which a host has nothing to do.
+pub(crate) fn pass(member: &mut Member<'_>, phase: Phase) {
+    member.summary.unchanged += tally(member, phase).0;
+}
+
+/// Applies one phase on a host.
+pub(crate) async fn apply_phase<'a>(
+    member: &mut Member<'a>,
+    context: Context<'_, 'a>,
     phase: Phase,
     secrets: &BTreeMap<Sha256, SecretBytes>,
     files: &BTreeMap<Sha256, Utf8PathBuf>,
-) {
+) -> Result<(), SessionError> {
     let stage = Stage::Phase(phase);
-    // What is in sync is left alone, without a request, unless something before it on the same host changed.
-    for member in &mut fleet.members {
-        let (in_sync, drifted) = tally(member, phase);
-        if member.takes_part() && drifted == 0 && member.summary.changed == 0 {
-            member.summary.unchanged += in_sync;
-        }
-    }
-    let needs_it = |member: &Member<'_>| {
-        let (in_sync, drifted) = tally(member, phase);
-        drifted > 0 || (in_sync > 0 && member.summary.changed > 0)
-    };
-    fleet
-        .some(stage, needs_it, async |member, context| {
-            let Some(resources) = member.resources.as_ref().map(|resources| resources.of_phase(phase)) else {
-                return Ok(());
-            };
-            context.tell_stage(member, stage, resources.len());
-            member
-                .persist(context, async |member| send_blobs(member, context, &resources, secrets, files).await)
-                .await?;
-            apply(member, context, stage, &resources).await
-        })
-        .await;
+    let Some(resources) = member.resources.as_ref().map(|resources| resources.of_phase(phase)) else { return Ok(()) };
+    let _permit = member.wait(context, context.limits.hosts.acquire()).await?;
+    context.tell_stage(member, stage, resources.len());
+    member.persist(context, async |member| send_blobs(member, context, &resources, secrets, files).await).await?;
+    apply(member, context, stage, &resources).await
 }
 
 /// Applies resources, confirming changes of the host's network and restarting it where that is asked for.
@@ -206,7 +208,7 @@ async fn send_blobs<'a>(
     if wanted.is_empty() {
         return Ok(());
     }
-    let _permit = context.limits.uploads.acquire().await;
+    let _permit = member.wait(context, context.limits.uploads.acquire()).await?;
     for (sha256, (resource, size)) in wanted {
         let source = match (secrets.get(&sha256), files.get(&sha256)) {
             (Some(secret), _) => BlobSource::Memory(secret.clone()),

@@ -41,7 +41,7 @@ impl fmt::Debug for ResourceId {
     }
 }
 
-/// The phases of a run that change hosts, in their order. A phase starts on any host when the one before has ended on all.
+/// The phases of a run that change hosts, in their order on each host. Which other hosts a phase waits for is the orchestrator's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {

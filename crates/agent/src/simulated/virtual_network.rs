@@ -24,10 +24,18 @@ const HTTP: u16 = 80;
 #[derive(Default)]
 pub(super) struct SimulatedNetwork {
     endpoints: Mutex<BTreeMap<String, Endpoint>>,
-    /// By the port on loopback, which no two have: the host, and how many bytes it still gives.
-    depots: Mutex<BTreeMap<u16, (String, Option<Arc<AtomicI64>>)>>,
+    /// By the port on loopback, which no two have.
+    depots: Mutex<BTreeMap<u16, SimulatedDepot>>,
     /// Connections to depots.
     pulls: Arc<Peak>,
+}
+
+/// Where a host listens for those who want to take files from it.
+struct SimulatedDepot {
+    /// The host.
+    owner: String,
+    /// How many bytes it still gives.
+    life: Option<Arc<AtomicI64>>,
 }
 
 /// A host on the network.
@@ -154,7 +162,10 @@ impl SimulatedNetwork {
         };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
-        self.depots.lock().unwrap_or_else(PoisonError::into_inner).insert(port, (host.to_owned(), life));
+        self.depots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(port, SimulatedDepot { owner: host.to_owned(), life });
         Ok(listener)
     }
 
@@ -169,7 +180,7 @@ impl SimulatedNetwork {
         let (rate, life) = {
             let endpoints = self.endpoints();
             let depots = self.depots.lock().unwrap_or_else(PoisonError::into_inner);
-            let (owner, life) = depots.get(&to.port()).ok_or(io::ErrorKind::ConnectionRefused)?;
+            let SimulatedDepot { owner, life } = depots.get(&to.port()).ok_or(io::ErrorKind::ConnectionRefused)?;
             let here = endpoints.get(host).ok_or(io::ErrorKind::NotConnected)?;
             let there = endpoints.get(owner).filter(|there| there.addresses.contains(to.ip()));
             let there = there.ok_or(io::ErrorKind::ConnectionRefused)?;
