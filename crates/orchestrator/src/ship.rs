@@ -1,7 +1,7 @@
 //! Bringing hosts the programs that they lack: each is sent once, to the depot on the leading control plane, from where the others
 //! take it, while further hosts are still being checked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use camino::Utf8PathBuf;
 use k8swin_protocol::depot::{OpenDepot, Pull, Store};
@@ -16,7 +16,6 @@ use crate::event::{Event, Stage};
 use crate::fleet::Fleet;
 use crate::member::{Context, Member};
 use crate::session::SessionError;
-use crate::stages::in_words;
 
 /// How often a host tries another depot after the one that it took from has died.
 const PATIENCE: u32 = 3;
@@ -64,13 +63,14 @@ pub(crate) async fn ship<'a>(
     mut part: Part<'_>,
 ) -> Result<(), SessionError> {
     let shipping = part.shipping;
-    let lacking = lacking(member, shipping);
+    let lacking = missing(member, |sha256| shipping.through.contains(&sha256));
     part.ask(&lacking);
     if !lacking.is_empty() {
         context.tell_stage(member, Stage::Ship, 0);
     }
     if part.keeps {
-        keep(member, context, shipping, lacking).await
+        let own = missing(member, |sha256| shipping.files.contains_key(&sha256) && !shipping.through.contains(&sha256));
+        keep(member, context, shipping, lacking, own.into()).await
     } else {
         take(member, context, shipping, lacking).await
     }
@@ -110,17 +110,23 @@ impl Drop for Part<'_> {
     }
 }
 
-/// What a host lacks of what goes through the depot.
-fn lacking(member: &Member<'_>, shipping: &Shipping<'_>) -> Vec<Wanted> {
+/// What a host lacks of those blobs.
+fn missing(member: &Member<'_>, those: impl Fn(Sha256) -> bool) -> Vec<Wanted> {
     let (Some(resources), Some(checked)) = (&member.resources, &member.checked) else { return Vec::new() };
     let mut wanted: BTreeMap<Sha256, Wanted> = BTreeMap::new();
     for (resource, blob) in resources.blobs() {
-        let sha256 = blob.sha256;
-        if shipping.through.contains(&sha256) && checked.missing_blobs.contains(&sha256) {
-            wanted.entry(sha256).or_insert_with(|| Wanted { blob, what: in_words(&resource) });
+        if those(blob.sha256) && checked.missing_blobs.contains(&blob.sha256) {
+            wanted.entry(blob.sha256).or_insert_with(|| Wanted { blob, what: resource.to_string() });
         }
     }
     wanted.into_values().collect()
+}
+
+/// Blobs are on a host from now on.
+fn arrived(member: &mut Member<'_>, blobs: &[Wanted]) {
+    if let Some(checked) = &mut member.checked {
+        checked.missing_blobs.retain(|missing| !blobs.iter().any(|wanted| wanted.blob.sha256 == *missing));
+    }
 }
 
 /// Waits for something to be true of the depot. Signs of life are given meanwhile.
@@ -139,17 +145,19 @@ async fn until<'a, T>(
     }
 }
 
-/// The part of the host that keeps the depot: sends there what others want, once.
+/// The part of the host that keeps the depot: sends there what others want, once, and sees to what it lacks itself (`lacking`
+/// from the depot, `own` alone) while they take it.
 async fn keep<'a>(
     member: &mut Member<'a>,
     context: Context<'_, 'a>,
     shipping: &Shipping<'_>,
-    lacking: Vec<Wanted>,
+    mut lacking: Vec<Wanted>,
+    mut own: VecDeque<Wanted>,
 ) -> Result<(), SessionError> {
     let shared = &shipping.depot;
-    let mut own_done = lacking.is_empty();
     let mut opened_in = None;
     loop {
+        let own_done = lacking.is_empty() && own.is_empty();
         let duty = until(member, context, shared, |depot| match depot.duty(own_done) {
             Duty::Wait => None,
             duty => Some(duty),
@@ -158,11 +166,12 @@ async fn keep<'a>(
         let done = match duty {
             Duty::Close => break,
             Duty::Wait => Ok(()),
-            Duty::Own => {
-                own_done = true;
-                // Its own files come from its own depot as well, over loopback: there is one way to take files.
-                take(member, context, shipping, lacking.clone()).await
-            }
+            // Its own files come from its own depot as well, over loopback: there is one way to take files.
+            Duty::Own if !lacking.is_empty() => take(member, context, shipping, std::mem::take(&mut lacking)).await,
+            Duty::Own => match own.pop_front() {
+                Some(wanted) => supply(member, context, shipping, &wanted).await,
+                None => Ok(()),
+            },
             Duty::Look => {
                 let before = member.connections();
                 member.persist(context, async |member| member.session()?.ask(Request::Ping).await.map(drop)).await?;
@@ -230,6 +239,23 @@ async fn reopen<'a>(
     Ok(())
 }
 
+/// Sends a program to the host that alone needs it.
+async fn supply<'a>(
+    member: &mut Member<'a>,
+    context: Context<'_, 'a>,
+    shipping: &Shipping<'_>,
+    wanted: &Wanted,
+) -> Result<(), SessionError> {
+    let Some(path) = shipping.files.get(&wanted.blob.sha256) else { return Ok(()) };
+    let _permit = member.wait(context, context.limits.uploads.acquire()).await?;
+    let source = BlobSource::File(path.clone());
+    let sending =
+        async |member: &mut Member<'a>| send(member, context, wanted, &wanted.what, &source, Store::Staging).await;
+    member.persist(context, sending).await?;
+    arrived(member, std::slice::from_ref(wanted));
+    Ok(())
+}
+
 /// Sends a file to the depot.
 async fn stock<'a>(
     member: &mut Member<'a>,
@@ -242,6 +268,7 @@ async fn stock<'a>(
         return Err(SessionError::Nonsense { request: "find a program" });
     };
     let _permit = member.wait(context, context.limits.uploads.acquire()).await?;
+    context.tell_stage(member, Stage::Ship, 0);
     loop {
         reopen(member, context, shipping, opened_in).await?;
         let before = member.connections();
@@ -302,9 +329,7 @@ async fn take<'a>(
         let trouble = pull(member, context, shipping, open, &batch).await?;
         let Some(trouble) = trouble else {
             lacking.retain(|wanted| !batch.contains(wanted));
-            if let Some(checked) = &mut member.checked {
-                checked.missing_blobs.retain(|missing| !batch.iter().any(|wanted| wanted.blob.sha256 == *missing));
-            }
+            arrived(member, &batch);
             continue;
         };
         shared.send_modify(|depot| depot.suspect(open.generation));
@@ -354,7 +379,7 @@ async fn pull<'a>(
             let on_event = &mut |event| {
                 let AgentEvent::Pulled { sha256, there } = event else { return };
                 if let Some(Wanted { blob, what }) = batch.iter().find(|wanted| wanted.blob.sha256 == sha256) {
-                    let (host, what) = (host.clone(), what.clone());
+                    let (host, what) = (host.clone(), format!("{what} from the depot"));
                     context.teller.tell(Event::Sent { host, what, done: there, total: blob.size });
                 }
             };

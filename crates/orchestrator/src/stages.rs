@@ -51,11 +51,6 @@ pub(crate) async fn check_one<'a>(
     Ok(())
 }
 
-/// What is sent, for people.
-pub(crate) fn in_words(resource: &ResourceId) -> String {
-    resource.to_string()
-}
-
 /// Whether a host has anything to do in a phase. What is in sync is left alone, without a request, unless something before it on
 /// the same host changed.
 pub(crate) fn needs(member: &Member<'_>, phase: Phase) -> bool {
@@ -215,7 +210,7 @@ async fn send_blobs<'a>(
             (None, Some(path)) => BlobSource::File(path.clone()),
             (None, None) => return Err(nowhere(&resource, sha256)),
         };
-        let wanted = Wanted { blob: Blob { sha256, size }, what: in_words(&resource) };
+        let wanted = Wanted { blob: Blob { sha256, size }, what: resource.to_string() };
         send(member, context, &wanted, &wanted.what, &source, Store::Staging).await?;
         if let Some(checked) = &mut member.checked {
             checked.missing_blobs.retain(|missing| *missing != sha256);
