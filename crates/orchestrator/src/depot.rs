@@ -174,7 +174,7 @@ pub(crate) fn shared<'a>(
 ) -> BTreeSet<Sha256> {
     let mut needed: BTreeMap<Sha256, usize> = BTreeMap::new();
     for resources in hosts {
-        let of_host: BTreeSet<_> = resources.blobs().into_iter().map(|(_, blob)| blob.sha256).collect();
+        let of_host: BTreeSet<_> = resources.blobs().map(|(_, blob)| blob.sha256).collect();
         for sha256 in of_host.into_iter().filter(|sha256| is_program(*sha256)) {
             *needed.entry(sha256).or_default() += 1;
         }

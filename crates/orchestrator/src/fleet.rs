@@ -118,7 +118,7 @@ impl<'a> Fleet<'a> {
         wanted: impl Fn(&Member<'a>) -> bool,
         work: impl AsyncFn(&mut Member<'a>, Context<'_, 'a>) -> Result<T, SessionError>,
     ) -> Vec<(&'a str, T)> {
-        self.work(stage, false, wanted, work).await
+        self.work(stage, (false, true), wanted, work).await
     }
 
     /// Lets the first control-plane host that still takes part do `work`, as a part of a stage, while the others that hold
@@ -129,7 +129,7 @@ impl<'a> Fleet<'a> {
         work: impl AsyncFn(&mut Member<'a>, Context<'_, 'a>) -> Result<T, SessionError>,
     ) -> Result<T, RunError> {
         let name = self.any_control_plane()?.0.host.name.as_str();
-        let done = self.work(stage, false, |member| member.host.name == name, work).await;
+        let done = self.work(stage, (false, true), |member| member.host.name == name, work).await;
         if let Some((_, result)) = done.into_iter().next() {
             return Ok(result);
         }
@@ -139,8 +139,13 @@ impl<'a> Fleet<'a> {
 
     /// Asks a control-plane host for what must be put in order even after Ctrl-C, and whatever has failed before.
     pub(crate) async fn ask_at_last(&mut self, request: Request) -> Result<Response, SessionError> {
-        let context =
-            Context { cluster: self.cluster, options: self.options, teller: &self.teller, agents: &self.agents };
+        let context = Context {
+            cluster: self.cluster,
+            options: self.options,
+            teller: &self.teller,
+            agents: &self.agents,
+            limits: &self.limits,
+        };
         let mut last = Err(SessionError::Cancelled);
         for member in self.members.iter_mut().filter(|member| member.host.is_control_plane()) {
             let ask = async |member: &mut Member<'a>| member.session()?.ask_at_last(request.clone()).await;
