@@ -144,7 +144,7 @@ fn killed_at(step: usize, undisturbed: &Undisturbed) {
     gate.open.store(true, Ordering::SeqCst);
 
     let again = Run::new(stage.command(&["up"]).output().unwrap());
-    assert_eq!(again.code, 0, "killed at step {step}:\n{}", again.stderr);
+    assert_eq!(again.code, 0, "killed at step {step}:\n{}\n{}", again.stdout, again.stderr);
     let states = stage.states();
     for (after, expected) in states.iter().zip(&undisturbed.states) {
         assert_eq!(after, expected, "killed at step {step}");
@@ -226,7 +226,7 @@ fn changed_network_killed_at(step: usize, undisturbed: &Undisturbed) -> bool {
         );
     }
     let again = Run::new(stage.command(&["up"]).output().unwrap());
-    assert_eq!(again.code, 0, "killed at step {step}:\n{}", again.stderr);
+    assert_eq!(again.code, 0, "killed at step {step}:\n{}\n{}", again.stdout, again.stderr);
     for (after, expected) in stage.states().iter().zip(&undisturbed.states) {
         assert_eq!(after, expected, "the change was killed at step {step}");
     }

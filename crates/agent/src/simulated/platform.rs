@@ -26,8 +26,8 @@ pub(super) struct SimulatedPlatform {
     reboot: bool,
     /// Whether its process lives: one that was killed does nothing more.
     alive: Arc<AtomicBool>,
-    /// The session has listened for other hosts' agents.
-    listened: bool,
+    /// The token for which the session has listened for other hosts' agents.
+    listened: Option<String>,
 }
 
 impl SimulatedPlatform {
@@ -37,7 +37,7 @@ impl SimulatedPlatform {
 
     /// The host as a process sees it that can be killed.
     pub(super) fn of_process(host: SimulatedHost, alive: Arc<AtomicBool>) -> Self {
-        Self { host, reboot: false, listened: false, alive }
+        Self { host, reboot: false, listened: None, alive }
     }
 
     fn live(&self) -> Result<()> {
@@ -63,8 +63,8 @@ impl SimulatedPlatform {
 
 impl Drop for SimulatedPlatform {
     fn drop(&mut self) {
-        if self.listened {
-            self.host.cluster().network().silence(self.host.name());
+        if let Some(token) = &self.listened {
+            self.host.cluster().network().silence(self.host.name(), token);
         }
         if self.reboot {
             self.host.reboot();
@@ -229,7 +229,7 @@ impl Platform for SimulatedPlatform {
     }
 
     fn listen(&mut self, wanted: &Listen) -> Result<Vec<u16>> {
-        self.listened = true;
+        self.listened = Some(wanted.token.clone());
         Ok(self.host.cluster().network().listen(self.host.name(), wanted))
     }
 

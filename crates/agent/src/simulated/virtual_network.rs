@@ -109,10 +109,10 @@ impl SimulatedNetwork {
         free
     }
 
-    /// The agent of a host has ended.
-    pub(super) fn silence(&self, host: &str) {
+    /// An agent of a host has ended, which listened for those who know its token. Another one may listen by now.
+    pub(super) fn silence(&self, host: &str, token: &str) {
         if let Some(endpoint) = self.endpoints().get_mut(host) {
-            endpoint.listening.clear();
+            endpoint.listening.retain(|_, wanted| wanted != token);
         }
     }
 
@@ -233,4 +233,31 @@ fn outcome(here: &Endpoint, there: &Endpoint, target: &Target) -> Outcome {
 fn serves(there: &Endpoint, image: &str, target: &Target) -> bool {
     let good = there.faults.images.get(image) != Some(&ImageTrouble::Silent);
     good && image.contains("iis") && target.port == HTTP
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_that_ends_does_not_silence_the_one_that_listens_in_its_place() {
+        let network = SimulatedNetwork::default();
+        let address = Ipv4Addr::new(10, 5, 6, 10);
+        network.place(Endpoint {
+            name: "lin01".to_owned(),
+            addresses: vec![address],
+            held: Vec::new(),
+            listening: BTreeMap::new(),
+            routes: Vec::new(),
+            proxies: false,
+            faults: Faults::default(),
+        });
+        let listen = |token: &str| Listen { address, ports: vec![6443], token: token.to_owned(), seconds: 1 };
+        assert_eq!(network.listen("lin01", &listen("killed")), [6443]);
+        assert_eq!(network.listen("lin01", &listen("again")), [6443]);
+        network.silence("lin01", "killed");
+        assert!(network.listens("lin01"));
+        network.silence("lin01", "again");
+        assert!(!network.listens("lin01"));
+    }
 }
