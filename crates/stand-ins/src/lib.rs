@@ -31,6 +31,8 @@ pub mod engine;
 pub mod kit;
 pub mod linux;
 pub mod netsh;
+#[cfg(windows)]
+pub mod service;
 
 /// Where the stand-ins keep what is not in the registry.
 pub const FOLDER: &str = r"C:\stand-ins";

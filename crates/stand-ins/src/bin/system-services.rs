@@ -18,17 +18,12 @@ fn main() -> std::process::ExitCode {
 #[cfg(windows)]
 mod windows {
     use std::ffi::OsString;
-    use std::sync::mpsc;
-    use std::time::Duration;
 
     use k8swin_stand_ins::desk::{WineDesk, log};
     use k8swin_stand_ins::netsh::{Desk as _, REMOTE_ACCESS};
+    use k8swin_stand_ins::service;
     use serde_json::json;
     use windows_registry::LOCAL_MACHINE;
-    use windows_service::service::{
-        ServiceControl, ServiceControlAccept, ServiceExitCode, ServiceState, ServiceStatus, ServiceType,
-    };
-    use windows_service::service_control_handler::{self, ServiceControlHandlerResult};
     use windows_service::{define_windows_service, service_dispatcher};
 
     const ROUTING: &str = "RemoteAccess";
@@ -41,52 +36,23 @@ mod windows {
     const NOT_SET_UP: u32 = 1;
     const REFUSED: u32 = 2;
 
-    define_windows_service!(service, serve);
+    define_windows_service!(service_main, serve);
 
     pub(super) fn run() -> windows_service::Result<()> {
-        service_dispatcher::start(name(), service)
+        service_dispatcher::start(name(), service_main)
     }
 
     fn name() -> String {
         std::env::args().nth(1).unwrap_or_default()
     }
 
-    fn status(state: ServiceState, exit: u32) -> ServiceStatus {
-        ServiceStatus {
-            service_type: ServiceType::OWN_PROCESS,
-            current_state: state,
-            controls_accepted: ServiceControlAccept::STOP | ServiceControlAccept::SHUTDOWN,
-            exit_code: if exit == 0 { ServiceExitCode::NO_ERROR } else { ServiceExitCode::ServiceSpecific(exit) },
-            checkpoint: 0,
-            wait_hint: Duration::ZERO,
-            process_id: None,
-        }
-    }
-
     fn serve(_arguments: Vec<OsString>) {
-        let (stop, stopped) = mpsc::channel();
-        let handler = move |control| match control {
-            ServiceControl::Stop | ServiceControl::Shutdown => {
-                // A service that ends already needs no second word.
-                let _ = stop.send(());
-                ServiceControlHandlerResult::NoError
-            }
-            ServiceControl::Interrogate => ServiceControlHandlerResult::NoError,
-            _ => ServiceControlHandlerResult::NotImplemented,
-        };
         let name = name();
-        let routes = name == ROUTING;
-        let Ok(handle) = service_control_handler::register(name, handler) else { return };
-        let begun = if routes { forward() } else { Ok(()) };
-        let code = match begun {
-            Ok(()) => {
-                let _ = handle.set_service_status(status(ServiceState::Running, 0));
-                let _ = stopped.recv();
-                if routes { stand_still().map_or(REFUSED, |()| 0) } else { 0 }
-            }
-            Err(code) => code,
-        };
-        let _ = handle.set_service_status(status(ServiceState::Stopped, code));
+        if name == ROUTING {
+            service::serve(&name, forward, |()| stand_still());
+        } else {
+            service::serve(&name, || Ok(()), Ok);
+        }
     }
 
     fn forward() -> Result<(), u32> {

@@ -7,7 +7,6 @@ use std::io::{self, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,12 +16,9 @@ use k8swin_stand_ins::engine::{
     Engine, PORT, Reply, Request, State, World, frame, read_request, write_head, write_json,
 };
 use k8swin_stand_ins::netsh::Desk;
+use k8swin_stand_ins::service;
 use serde_json::json;
-use windows_service::service::{
-    ServiceAccess, ServiceControl, ServiceControlAccept, ServiceErrorControl, ServiceExitCode, ServiceInfo,
-    ServiceStartType, ServiceState, ServiceStatus, ServiceType,
-};
-use windows_service::service_control_handler::{self, ServiceControlHandlerResult};
+use windows_service::service::{ServiceAccess, ServiceErrorControl, ServiceInfo, ServiceStartType, ServiceType};
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 use windows_service::{define_windows_service, service_dispatcher};
 
@@ -42,7 +38,7 @@ pub(super) fn main() -> ExitCode {
     let done = match std::env::args().nth(1).as_deref() {
         Some("--register-service") => register(),
         Some("--unregister-service") => unregister(),
-        Some("--run-service") => service_dispatcher::start(NAME, service),
+        Some("--run-service") => service_dispatcher::start(NAME, service_main),
         _ => return ExitCode::FAILURE,
     };
     match done {
@@ -76,45 +72,19 @@ fn unregister() -> windows_service::Result<()> {
     manager.open_service(NAME, ServiceAccess::DELETE)?.delete()
 }
 
-define_windows_service!(service, serve);
-
-fn status(state: ServiceState, exit: u32) -> ServiceStatus {
-    ServiceStatus {
-        service_type: ServiceType::OWN_PROCESS,
-        current_state: state,
-        controls_accepted: ServiceControlAccept::STOP | ServiceControlAccept::SHUTDOWN,
-        exit_code: if exit == 0 { ServiceExitCode::NO_ERROR } else { ServiceExitCode::ServiceSpecific(exit) },
-        checkpoint: 0,
-        wait_hint: Duration::ZERO,
-        process_id: None,
-    }
-}
+define_windows_service!(service_main, serve);
 
 fn serve(_arguments: Vec<OsString>) {
-    let (stop, stopped) = mpsc::channel();
-    let handler = move |control| match control {
-        ServiceControl::Stop | ServiceControl::Shutdown => {
-            // A service that ends already needs no second word.
-            let _ = stop.send(());
-            ServiceControlHandlerResult::NoError
-        }
-        ServiceControl::Interrogate => ServiceControlHandlerResult::NoError,
-        _ => ServiceControlHandlerResult::NotImplemented,
-    };
-    let Ok(handle) = service_control_handler::register(NAME, handler) else { return };
-    let code = match start() {
-        Ok(engine) => {
-            let _ = handle.set_service_status(status(ServiceState::Running, 0));
-            let _ = stopped.recv();
-            lock(&engine).stop();
-            0
-        }
-        Err(error) => {
+    let begin = || {
+        start().map_err(|error| {
             log("dockerd", &json!({"error": error}));
             NOT_STARTED
-        }
+        })
     };
-    let _ = handle.set_service_status(status(ServiceState::Stopped, code));
+    service::serve(NAME, begin, |engine| {
+        lock(&engine).stop();
+        Ok(())
+    });
 }
 
 type Shared = Arc<Mutex<Engine<Wine>>>;
