@@ -61,6 +61,8 @@ pub(crate) enum State {
     Applying,
     /// It is made, and waits for its confirmation.
     Applied,
+    /// It is being taken back: a confirmation comes too late.
+    TakingBack,
     /// It stays.
     Kept,
     /// The host is as it was.

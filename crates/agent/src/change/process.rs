@@ -46,6 +46,9 @@ fn carry_out<R: Resource>(host: &mut R::Platform) -> Result<()> {
             State::Kept
         } else {
             let why = format!("nobody confirmed it over a new connection within {} s", order.confirm_within_seconds);
+            // Whoever finds it from here on waits for its end.
+            progress.state = State::TakingBack;
+            super::write_progress(host, &progress)?;
             take_back(host, &progress, why)?
         }
     };

@@ -13,7 +13,7 @@ pub(crate) fn recover<R: Resource>(host: &mut R::Platform) -> Result<Option<(Ord
         return Ok(None);
     };
     if !progress.state.is_final() {
-        progress.state = if super::is_confirmed(host)? {
+        progress.state = if progress.state != State::TakingBack && super::is_confirmed(host)? {
             State::Kept
         } else {
             take_back(host, &progress, "its process ended before it was confirmed".to_owned())?

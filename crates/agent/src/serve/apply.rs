@@ -200,7 +200,7 @@ impl<R: Resource, W: Write> Session<'_, R, W> {
                 }
                 told = progress.started.len();
                 match &progress.state {
-                    State::Applying => {}
+                    State::Applying | State::TakingBack => {}
                     State::Applied => return Ok(Followed::Due(self.tell(id, progress))),
                     State::Kept => {
                         // Its process is about to end.
@@ -279,7 +279,7 @@ impl<R: Resource, W: Write> Session<'_, R, W> {
         change::forget(self.host)?;
         match end {
             State::TakenBack { why, trouble } => Err(change::taken_back(&order, &why, trouble.as_deref())),
-            State::Applying | State::Applied | State::Kept => Ok(Response::Done),
+            State::Applying | State::Applied | State::TakingBack | State::Kept => Ok(Response::Done),
         }
     }
 }

@@ -96,6 +96,40 @@ fn a_change_that_nobody_confirms_is_taken_back_to_what_was_there_right_before() 
 }
 
 #[test]
+fn a_change_that_is_being_taken_back_is_not_to_be_confirmed_any_more() {
+    let host = windows();
+    let due = detached(&host, "run", 1, &network());
+    assert!(matches!(due, FromAgent::Reply { response: Response::ConfirmDue { .. }, .. }), "{due:?}");
+    let (begun, go_on) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    host.before_mutation({
+        let (begun, go_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+        Arc::new(move |what: &str| {
+            // What the process notes of its change is written before.
+            if !what.contains("progress.json") && !begun.swap(true, Ordering::SeqCst) {
+                wait_for(&go_on);
+            }
+            Ok(())
+        })
+    });
+    wait_for(&begun);
+    let second = {
+        let host = host.clone();
+        thread::spawn(move || detached(&host, "run", 60, &network()))
+    };
+    // Long enough for an answer that does not wait for the end.
+    thread::sleep(Duration::from_millis(200));
+    go_on.store(true, Ordering::SeqCst);
+    let FromAgent::Failed { failure, .. } = second.join().unwrap() else { panic!("the run that made it must be told") };
+    assert!(failure.answer.contains("nobody confirmed it"), "{failure}");
+}
+
+fn wait_for(flag: &AtomicBool) {
+    while !flag.load(Ordering::SeqCst) {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
 fn a_change_that_fails_is_taken_back_as_a_whole() {
     let host = windows();
     let before = host.state_json();
