@@ -73,6 +73,10 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) log_file: Option<Utf8PathBuf>,
 
+    /// Write a timeline of each host to this file, where a command works on hosts: ui.perfetto.dev shows it.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) trace: Option<Utf8PathBuf>,
+
     /// Colours: `auto` means on a terminal, unless NO_COLOR is set.
     #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
     pub(crate) color: Colour,

@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::render::progress::{Bars, Renderer};
 use crate::render::style::Palette;
 use crate::render::{self, plain};
+use crate::trace::Trace;
 use crate::{interrupt, logging};
 
 /// How often what is transient is tried.
@@ -121,6 +122,7 @@ impl Context {
         work: impl AsyncFnOnce(&Options) -> T,
     ) -> Result<T, Failure> {
         let renderer = self.renderer(&inventory.cluster);
+        let trace = self.trace(inventory)?;
         let (events, received) = mpsc::unbounded_channel();
         let cancel = CancellationToken::new();
         interrupt::watch(cancel.clone(), self.stderr);
@@ -151,12 +153,19 @@ impl Context {
             attempts: ATTEMPTS,
         };
         let (done, ended) = oneshot::channel();
-        let rendering = tokio::spawn(render_events(received, renderer, ended));
+        let rendering = tokio::spawn(render_events(received, renderer, trace, ended));
         let result = work(&options).await;
         // The renderer prints what is still in the channel and ends, even if a clone of the sender lives on somewhere.
         let _ = done.send(());
         let _ = rendering.await;
         Ok(result)
+    }
+
+    /// The timeline of a run, if one is wanted.
+    fn trace(&self, inventory: &Inventory) -> Result<Option<Trace>, Failure> {
+        let Some(path) = &self.global.trace else { return Ok(None) };
+        let hosts = inventory.cluster.hosts.iter().map(|host| host.name.as_str());
+        Trace::start(path, &inventory.cluster.name, hosts).map(Some).map_err(Failure::io("write", path))
     }
 
     /// The folder for a cluster's keys and journal.
@@ -233,6 +242,7 @@ fn utf8(bytes: Vec<u8>, path: &Utf8Path) -> Result<String, Failure> {
 async fn render_events(
     mut received: mpsc::UnboundedReceiver<Event>,
     mut renderer: Renderer,
+    mut trace: Option<Trace>,
     mut ended: oneshot::Receiver<()>,
 ) {
     let mut log = plain::Lines::new(0, false, Palette::new(false));
@@ -240,19 +250,25 @@ async fn render_events(
         tokio::select! {
             biased;
             event = received.recv() => match event {
-                Some(event) => show(&event, &mut renderer, &mut log),
+                Some(event) => show(&event, &mut renderer, trace.as_mut(), &mut log),
                 None => break,
             },
             _ = &mut ended => break,
         }
     }
     while let Ok(event) = received.try_recv() {
-        show(&event, &mut renderer, &mut log);
+        show(&event, &mut renderer, trace.as_mut(), &mut log);
     }
     renderer.close();
+    if let Some(Err(error)) = trace.map(Trace::finish) {
+        render::message(&format!("warning: the timeline is not whole: {error}"));
+    }
 }
 
-fn show(event: &Event, renderer: &mut Renderer, log: &mut plain::Lines) {
+fn show(event: &Event, renderer: &mut Renderer, trace: Option<&mut Trace>, log: &mut plain::Lines) {
+    if let Some(trace) = trace {
+        trace.add(event);
+    }
     renderer.show(event);
     if let Some(text) = log.text(event) {
         tracing::info!(target: logging::EVENTS, "{text}");

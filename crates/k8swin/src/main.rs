@@ -10,6 +10,7 @@ mod kubeconfig;
 mod logging;
 mod render;
 mod report;
+mod trace;
 
 use std::process::ExitCode;
 

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Du
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::program::ConnectionFaults;
+use crate::program::{ConnectionFaults, SharedHost};
 
 /// Bytes that wait between the socket and the server.
 const BUFFER: usize = 64 << 10;
@@ -39,18 +39,33 @@ pub(crate) async fn accept(listener: &TcpListener, stop: &CancellationToken) -> 
 }
 
 /// The connection as its server sees it. It is cut when `cut` is cancelled, and closed when the server drops its end; what
-/// the server has written before has left the host in both cases.
-pub(crate) fn with_faults(socket: TcpStream, faults: ConnectionFaults, cut: CancellationToken) -> DuplexStream {
+/// the server has written before has left the host in both cases. `host` counts what it carries.
+pub(crate) fn with_faults(
+    socket: TcpStream,
+    faults: ConnectionFaults,
+    cut: CancellationToken,
+    host: Option<SharedHost>,
+) -> DuplexStream {
     let (server, pump) = tokio::io::duplex(BUFFER);
-    tokio::spawn(relay(socket, pump, faults, cut));
+    if let Some(host) = &host {
+        host.connected();
+    }
+    tokio::spawn(relay(socket, pump, faults, cut, host));
     server
 }
 
-async fn relay(socket: TcpStream, server: DuplexStream, faults: ConnectionFaults, cut: CancellationToken) {
+async fn relay(
+    socket: TcpStream,
+    server: DuplexStream,
+    faults: ConnectionFaults,
+    cut: CancellationToken,
+    host: Option<SharedHost>,
+) {
     let traffic = Traffic {
         budget: AtomicU64::new(faults.drop_after_bytes.unwrap_or(u64::MAX)),
         asked: AtomicBool::new(false),
         latency: faults.latency,
+        host,
     };
     let (from_client, to_client) = socket.into_split();
     let (from_server, to_server) = tokio::io::split(server);
@@ -83,6 +98,7 @@ struct Traffic {
     /// The client has sent something since the last answer began.
     asked: AtomicBool,
     latency: Duration,
+    host: Option<SharedHost>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -115,6 +131,13 @@ async fn copy(
         let left = traffic.budget.load(Ordering::Relaxed);
         let allowed = usize::try_from(left).unwrap_or(usize::MAX).min(read);
         traffic.budget.store(left.saturating_sub(allowed as u64), Ordering::Relaxed);
+        if let Some(host) = &traffic.host {
+            let bytes = allowed as u64;
+            match direction {
+                Direction::Requests => host.carried(bytes, 0),
+                Direction::Answers => host.carried(0, bytes),
+            }
+        }
         to.write_all(buffer.split_at(allowed).0).await?;
         if allowed < read {
             return Err(io::ErrorKind::ConnectionReset.into());
@@ -130,7 +153,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let socket = accept(&listener, &CancellationToken::new()).await.unwrap();
-        let (mut read, mut write) = tokio::io::split(with_faults(socket, faults, cut));
+        let (mut read, mut write) = tokio::io::split(with_faults(socket, faults, cut, None));
         tokio::spawn(async move { tokio::io::copy(&mut read, &mut write).await });
         let _ = client.write_all(&vec![7; sent]).await;
         let _ = client.shutdown().await;
@@ -157,7 +180,7 @@ mod tests {
             let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let socket = accept(&listener, &CancellationToken::new()).await.unwrap();
             let cut = CancellationToken::new();
-            let mut server = with_faults(socket, ConnectionFaults::default(), cut.clone());
+            let mut server = with_faults(socket, ConnectionFaults::default(), cut.clone(), None);
             server.write_all(&[7; 5000]).await.unwrap();
             drop(server);
             cut.cancel();

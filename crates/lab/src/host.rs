@@ -30,6 +30,9 @@ pub struct LabHost {
     runtime: Handle,
     commands: AtomicU64,
     reboots: AtomicU64,
+    connections: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
     cut_off: AtomicBool,
     winrm: OnceLock<Arc<winrm::Counters>>,
 }
@@ -50,6 +53,12 @@ pub struct Counters {
     pub commands: u64,
     /// Restarts.
     pub reboots: u64,
+    /// Connections of its SSH or WinRM server.
+    pub connections: u64,
+    /// Bytes that these received.
+    pub bytes_in: u64,
+    /// Bytes that these sent.
+    pub bytes_out: u64,
 }
 
 impl LabHost {
@@ -70,6 +79,9 @@ impl LabHost {
             runtime,
             commands: AtomicU64::new(0),
             reboots: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
             cut_off: AtomicBool::new(false),
             winrm: OnceLock::new(),
         });
@@ -102,7 +114,14 @@ impl LabHost {
     /// What has happened so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        Counters { commands: self.commands.load(Ordering::Relaxed), reboots: self.reboots.load(Ordering::Relaxed) }
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counters {
+            commands: count(&self.commands),
+            reboots: count(&self.reboots),
+            connections: count(&self.connections),
+            bytes_in: count(&self.bytes_in),
+            bytes_out: count(&self.bytes_out),
+        }
     }
 
     /// What the host's WinRM server does; `None` on Linux.
@@ -183,6 +202,15 @@ impl CommandHost for LabHost {
         }
     }
 
+    fn connected(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn carried(&self, received: u64, sent: u64) {
+        self.bytes_in.fetch_add(received, Ordering::Relaxed);
+        self.bytes_out.fetch_add(sent, Ordering::Relaxed);
+    }
+
     fn start(&self, line: CommandLine) -> RunningProgram {
         self.commands.fetch_add(1, Ordering::Relaxed);
         self.faults.refresh();
@@ -194,7 +222,12 @@ impl CommandHost for LabHost {
             tracing::debug!(host = %self.machine.name, program, "not simulated");
         }
         let (running, console) = pipe::streams(CommandHost::power(self).child_token());
-        self.runtime.spawn(Arc::clone(&self.machine).run(command, console));
+        let machine = Arc::clone(&self.machine);
+        let starting = Duration::from_millis(machine.simulated.faults().start_ms);
+        self.runtime.spawn(async move {
+            tokio::time::sleep(starting).await;
+            machine.run(command, console).await;
+        });
         running
     }
 

@@ -48,7 +48,7 @@ pub(crate) async fn serve(
             }
         };
         let cut = host.power().child_token();
-        let stream = connection::with_faults(socket, faults, cut.clone());
+        let stream = connection::with_faults(socket, faults, cut.clone(), None);
         let (host, cluster, stop) = (Arc::clone(&host), cluster.clone(), stop.clone());
         tokio::spawn(async move {
             tokio::select! {

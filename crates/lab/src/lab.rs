@@ -86,10 +86,11 @@ impl Lab {
         let directory = Directory::prepare(directory)?;
         let stop = CancellationToken::new();
         let cluster = SimulatedCluster::new(format!("v{}", original.kubernetes));
+        let prefix = twin::prefix(original.hosts.iter().map(|host| host.node_address));
         let simulated: BTreeMap<String, SimulatedHost> = original
             .hosts
             .iter()
-            .map(|host| (host.name.clone(), SimulatedHost::new(twin::spec(host), cluster.clone())))
+            .map(|host| (host.name.clone(), SimulatedHost::new(twin::spec(host, prefix), cluster.clone())))
             .collect();
         let faults = directory.write("faults.toml", faults::EXAMPLES)?;
         let mut builder = Builder {

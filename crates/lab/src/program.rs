@@ -19,6 +19,14 @@ pub trait CommandHost: Send + Sync + 'static {
     /// What goes wrong with connections now. Asked at each new connection and each request.
     fn connection_faults(&self) -> ConnectionFaults;
 
+    /// A connection was opened. For whoever counts.
+    fn connected(&self) {}
+
+    /// Bytes came in or went out, below TLS and SSH. For whoever counts.
+    fn carried(&self, received: u64, sent: u64) {
+        let _ = (received, sent);
+    }
+
     /// Starts a command. What is not simulated writes a clear error and exits with a non-zero code; it never hangs.
     fn start(&self, command: CommandLine) -> RunningProgram;
 

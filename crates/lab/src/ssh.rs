@@ -53,7 +53,7 @@ pub async fn serve(listener: TcpListener, server: Server, host: SharedHost, stop
             continue;
         }
         let cut = cut_with(&stop, &host.power());
-        let stream = connection::with_faults(socket, faults, cut.clone());
+        let stream = connection::with_faults(socket, faults, cut.clone(), Some(Arc::clone(&host)));
         let connection = Connection {
             host: Arc::clone(&host),
             authorized: Arc::clone(&authorized),

@@ -23,12 +23,24 @@ pub(crate) fn password_file(host: &str) -> String {
     format!("passwords/{host}")
 }
 
-/// What the twin of a host is.
-pub(crate) fn spec(host: &Host) -> HostSpec {
+/// The prefix length of the hosts' routable network: a /24, or the smallest larger one that holds them all, up to a /16.
+/// Hosts that lie farther apart are in networks of their own.
+pub(crate) fn prefix(addresses: impl Iterator<Item = Ipv4Addr>) -> u8 {
+    let (least, most) = addresses
+        .fold((u32::MAX, 0), |(least, most), address| (least.min(address.to_bits()), most.max(address.to_bits())));
+    match u8::try_from((least ^ most).leading_zeros()) {
+        Ok(common @ 16..24) => common,
+        _ => 24,
+    }
+}
+
+/// What the twin of a host is, in a routable network of that prefix length.
+pub(crate) fn spec(host: &Host, prefix: u8) -> HostSpec {
     match &host.system {
-        System::Linux(_) => HostSpec::linux(&host.name, host.node_address),
+        System::Linux(_) => HostSpec { prefix, ..HostSpec::linux(&host.name, host.node_address) },
         // An inventory that names a Docker to install is one whose host has none.
         System::Windows(windows) => HostSpec {
+            prefix,
             docker: windows.docker.is_none(),
             ..HostSpec::windows(&host.name, host.node_address, windows.pod_adapter.clone())
         },
@@ -62,5 +74,19 @@ pub(crate) fn reached(host: &Host, port: u16, api_port: Option<u16>, docker: Opt
         password_file: if windows { file(&password_file(&host.name)) } else { None },
         docker,
         api_endpoint: api_port.map(|port| format!("{}:{port}", Ipv4Addr::LOCALHOST)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_routable_network_holds_all_hosts_that_are_near_each_other() {
+        let of = |addresses: &[&str]| prefix(addresses.iter().map(|address| address.parse().unwrap()));
+        assert_eq!(of(&["10.5.6.215"]), 24);
+        assert_eq!(of(&["10.5.6.1", "10.5.6.2"]), 24);
+        assert_eq!(of(&["10.1.0.2", "10.1.1.7", "10.1.3.231"]), 22);
+        assert_eq!(of(&["10.5.6.1", "192.168.1.1"]), 24, "no network holds both");
     }
 }

@@ -269,7 +269,8 @@ async fn up_with(fleet: &mut Fleet<'_>, supplies: &Supplies, state: &StateDir) -
 
 /// After an upgrade, agents of the version before lie beside the new ones. One that cannot be removed is no failure.
 async fn remove_old_agents(fleet: &mut Fleet<'_>) {
-    for member in fleet.members.iter_mut().filter(|member| member.takes_part()) {
+    let members = fleet.members.iter_mut().filter(|member| member.takes_part());
+    let removing = members.map(async |member| {
         let removed = match member.session() {
             Ok(session) => session.ask(Request::RemoveOldAgents).await.map(drop),
             Err(error) => Err(error),
@@ -277,7 +278,8 @@ async fn remove_old_agents(fleet: &mut Fleet<'_>) {
         if let Err(error) = removed {
             tracing::debug!(host = %member.host.name, error = %error.failure(), "old agents stay");
         }
-    }
+    });
+    futures_util::future::join_all(removing).await;
 }
 
 async fn plan_with(fleet: &mut Fleet<'_>, supplies: &Supplies) -> Result<(), RunError> {

@@ -1,5 +1,8 @@
 //! A conversation with one host's agent: requests, their events and answers, and blobs.
 
+use std::collections::VecDeque;
+use std::num::NonZero;
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use k8swin_protocol::SecretBytes;
@@ -10,7 +13,10 @@ use k8swin_protocol::wire::{
     ToAgent, WireBytes,
 };
 use k8swin_transport::{AgentFate, TransportError};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use crate::blob::BlobSource;
 use crate::upload::{Piece, Stuck, Upload};
@@ -23,6 +29,10 @@ const AT_LAST: Duration = Duration::from_secs(5);
 
 /// zstd's level for blobs: faster than a gigabit line on one core.
 const COMPRESSION: i32 = 3;
+
+/// Pieces that are packed at the same time, of all hosts: as many as this machine has cores.
+static PACKERS: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(2, NonZero::get)));
 
 /// Why a request was not answered.
 #[derive(Debug, thiserror::Error)]
@@ -200,7 +210,7 @@ impl AgentSession {
     }
 
     /// Puts a blob on the host, from where an earlier attempt ended. `sent` counts compressed bytes; `progress` is told how
-    /// many bytes are there.
+    /// many bytes are there, first of all that there are none.
     pub(crate) async fn put(
         &mut self,
         blob: Blob,
@@ -210,14 +220,32 @@ impl AgentSession {
         progress: &mut (dyn FnMut(u64) + Send),
     ) -> Result<(), SessionError> {
         let mut upload = Upload::new(blob.size);
+        if blob.size > 0 {
+            progress(0);
+        }
+        // Read, packed and written as lines by other threads while earlier ones are on their way.
+        let mut packed = VecDeque::new();
         loop {
-            while let Some(Piece { offset, length }) = upload.send() {
-                let zstd = compressed(source.clone(), offset, length).await?;
-                *sent += zstd.0.expose().len() as u64;
-                self.send(Request::Put(Chunk { sha256: blob.sha256, size: blob.size, offset, zstd, store })).await?;
+            while let Some(piece) = upload.send() {
+                packed.push_back(pack(self.number(), blob, source.clone(), store, piece));
             }
             let there = loop {
-                match self.next().await? {
+                let message = match packed.front_mut() {
+                    Some(next) => tokio::select! {
+                        biased;
+                        line = next => {
+                            packed.pop_front();
+                            let packed = line.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+                            let Packed { line, bytes } = packed.map_err(|error| unreadable(&error))?;
+                            *sent += bytes;
+                            self.send_line(line).await?;
+                            continue;
+                        }
+                        message = self.next() => message?,
+                    },
+                    None => self.next().await?,
+                };
+                match message {
                     FromAgent::Reply { response: Response::Staged { received }, .. } => break received,
                     FromAgent::Failed { failure, .. } => return Err(SessionError::Refused(failure)),
                     _ => {}
@@ -233,16 +261,26 @@ impl AgentSession {
     }
 
     async fn send(&mut self, request: Request) -> Result<u64, SessionError> {
+        let id = self.number();
+        self.send_line(wire::encode(&ToAgent { id, request })).await?;
+        Ok(id)
+    }
+
+    /// The number of the next request.
+    fn number(&mut self) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
-        let line = wire::encode(&ToAgent { id, request });
+        id
+    }
+
+    async fn send_line(&mut self, line: Zeroizing<String>) -> Result<(), SessionError> {
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(SessionError::Cancelled),
             sent = self.transport.send(line) => {
                 sent.map_err(SessionError::Lost)?;
                 self.unanswered += 1;
-                Ok(id)
+                Ok(())
             }
         }
     }
@@ -267,14 +305,28 @@ impl AgentSession {
     }
 }
 
-async fn compressed(source: BlobSource, offset: u64, length: u64) -> Result<WireBytes, SessionError> {
-    let length = usize::try_from(length).unwrap_or(CHUNK);
-    let work = move || zstd::bulk::compress(source.read(offset, length)?.expose(), COMPRESSION);
-    match tokio::task::spawn_blocking(work).await {
-        Ok(Ok(bytes)) => Ok(WireBytes(SecretBytes::new(bytes))),
-        Ok(Err(error)) => Err(unreadable(&error)),
-        Err(error) => Err(unreadable(&error)),
-    }
+/// A piece that is ready to be sent.
+struct Packed {
+    line: Zeroizing<String>,
+    /// How long the piece is, compressed.
+    bytes: u64,
+}
+
+/// Reads a piece, compresses it and writes the line that carries it, on another thread.
+fn pack(id: u64, blob: Blob, source: BlobSource, store: Store, piece: Piece) -> JoinHandle<std::io::Result<Packed>> {
+    let work = move || {
+        let Piece { offset, length } = piece;
+        let length = usize::try_from(length).unwrap_or(CHUNK);
+        let zstd = zstd::bulk::compress(source.read(offset, length)?.expose(), COMPRESSION)?;
+        let bytes = zstd.len() as u64;
+        let zstd = WireBytes(SecretBytes::new(zstd));
+        let request = Request::Put(Chunk { sha256: blob.sha256, size: blob.size, offset, zstd, store });
+        Ok(Packed { line: wire::encode(&ToAgent { id, request }), bytes })
+    };
+    tokio::spawn(async move {
+        let _permit = PACKERS.acquire().await;
+        tokio::task::spawn_blocking(work).await?
+    })
 }
 
 fn unreadable(error: &dyn std::error::Error) -> SessionError {

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 
 use k8swin_protocol::wire::CHUNK;
 
-/// How many pieces of a blob are on their way at once: enough to fill a line of 50 ms with the next piece always ready.
-const PIECES_IN_FLIGHT: usize = 8;
+/// How many pieces of a blob are on their way at once, those that are being packed included. An answer takes two round trips
+/// over WinRM, during which a host takes two or three envelopes; a program's piece is half of one.
+const PIECES_IN_FLIGHT: usize = 16;
 
 /// How often in a row the host may be somewhere else than it was last.
 const PATIENCE: u32 = 4;
@@ -159,7 +160,7 @@ mod tests {
         upload.send().unwrap();
         assert_eq!(upload.answered(PIECE), Ok(false));
         while upload.send().is_some() {}
-        // Somebody cleared the staging folder: all eight find nothing to continue.
+        // Somebody cleared the staging folder: all of them find nothing to continue.
         for _ in 0..PIECES_IN_FLIGHT {
             assert_eq!(upload.send(), None, "nothing is sent while the host is astray");
             assert_eq!(upload.answered(0), Ok(false));

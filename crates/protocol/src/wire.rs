@@ -27,7 +27,7 @@ pub const PROTOCOL: u32 = 1;
 pub const MAX_LINE: usize = 64 << 20;
 
 /// The raw bytes of a blob in one [`Request::Put`].
-pub const CHUNK: usize = 192 << 10;
+pub const CHUNK: usize = 512 << 10;
 
 /// A line to the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -443,7 +443,12 @@ pub enum WireError {
 #[must_use]
 pub fn encode(message: &impl Serialize) -> Zeroizing<String> {
     #[expect(clippy::expect_used, reason = "messages are maps with text keys, which serde_json always writes")]
-    let json = Zeroizing::new(serde_json::to_string(message).expect("messages are JSON"));
+    let mut json = Zeroizing::new(serde_json::to_string(message).expect("messages are JSON"));
+    // Nearly all are: pieces of programs above all, which are long.
+    if json.is_ascii() && !json.contains('\u{7f}') {
+        json.push('\n');
+        return json;
+    }
     let mut line = Zeroizing::new(String::with_capacity(json.len() + 1));
     for character in json.chars() {
         // In JSON, anything beyond ASCII stands inside a string, where an escape means the same.

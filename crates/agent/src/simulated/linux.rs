@@ -51,7 +51,7 @@ pub(super) fn install(machine: &mut Machine) {
     machine.nics.push(Nic {
         name: "eth0".into(),
         mac: machine.mac("eth0"),
-        addresses: vec![net(address, 24)],
+        addresses: vec![net(address, machine.spec.prefix)],
         physical: true,
         forwarding: false,
         of_network: None,

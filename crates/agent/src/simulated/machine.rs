@@ -155,10 +155,11 @@ impl Machine {
         self.spec.hyper_v || self.faults.hyper_v
     }
 
-    /// The router of the routable network: the first address of its /24, or the second where that is the host itself.
+    /// The router of the routable network: its first address, or the second where that is the host itself.
     pub(super) fn router(&self) -> Ipv4Addr {
-        let [a, b, c, d] = self.spec.node_address.octets();
-        Ipv4Addr::new(a, b, c, if d == 1 { 2 } else { 1 })
+        let network = net(self.spec.node_address, self.spec.prefix).network().to_bits();
+        let first = Ipv4Addr::from_bits(network | 1);
+        if first == self.spec.node_address { Ipv4Addr::from_bits(network | 2) } else { first }
     }
 
     /// A MAC address that is another one for each host and adapter.

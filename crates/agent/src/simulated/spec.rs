@@ -19,6 +19,8 @@ pub struct HostSpec {
     pub os: Os,
     /// Its routable address.
     pub node_address: Ipv4Addr,
+    /// The prefix length of the routable network.
+    pub prefix: u8,
     /// Windows: how the inventory names the second adapter.
     pub pod_adapter: AdapterSelector,
     /// Windows: whether the Hyper-V role is there.
@@ -32,13 +34,13 @@ impl HostSpec {
     #[must_use]
     pub fn linux(name: impl Into<String>, node_address: Ipv4Addr) -> Self {
         let pod_adapter = AdapterSelector::Name("eth1".into());
-        Self { name: name.into(), os: Os::Linux, node_address, pod_adapter, hyper_v: false, docker: true }
+        Self { name: name.into(), os: Os::Linux, node_address, prefix: 24, pod_adapter, hyper_v: false, docker: true }
     }
 
     /// A Windows Server 2016 host with Docker 17.06.
     #[must_use]
     pub fn windows(name: impl Into<String>, node_address: Ipv4Addr, pod_adapter: AdapterSelector) -> Self {
-        Self { name: name.into(), os: Os::Windows, node_address, pod_adapter, hyper_v: false, docker: true }
+        Self { name: name.into(), os: Os::Windows, node_address, prefix: 24, pod_adapter, hyper_v: false, docker: true }
     }
 }
 
@@ -60,6 +62,8 @@ pub struct Faults {
     pub pending_reboot: bool,
     /// The servers answer this many milliseconds later.
     pub slow_ms: u64,
+    /// Programs start this many milliseconds later.
+    pub start_ms: u64,
     /// The servers cut connections after this many bytes.
     pub drop_after_bytes: Option<u64>,
     /// The servers refuse connections.

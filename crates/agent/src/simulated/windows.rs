@@ -22,7 +22,7 @@ pub(super) fn install(machine: &mut Machine) {
     machine.nics.push(Nic {
         name: "Ethernet".into(),
         mac: machine.mac("Ethernet"),
-        addresses: vec![net(address, 24)],
+        addresses: vec![net(address, machine.spec.prefix)],
         physical: true,
         forwarding: false,
         of_network: None,

@@ -223,8 +223,12 @@ fn send(shell: String, body: &Element) -> Result<Operation, Fault> {
             return Err(Fault::malformed("a stream other than stdin"));
         }
         command = Some(command_id(stream)?);
-        let text: Vec<u8> = stream.raw_text().bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-        let bytes = BASE64.decode(text).map_err(|_| Fault::malformed("a stream that is not base64"))?;
+        let text = stream.text();
+        let decoded = match text.bytes().any(|byte| byte.is_ascii_whitespace()) {
+            false => BASE64.decode(text),
+            true => BASE64.decode(text.split_ascii_whitespace().collect::<String>()),
+        };
+        let bytes = decoded.map_err(|_| Fault::malformed("a stream that is not base64"))?;
         input.push(Input { bytes: bytes.into(), end: stream.attribute("End").is_some_and(is_true) });
     }
     let command = command.ok_or_else(|| Fault::malformed("no Stream"))?;

@@ -183,7 +183,7 @@ impl Server {
             let cut = CancellationToken::new();
             let traffic = Arc::new(AtomicU64::new(0));
             let stream = Counted {
-                stream: connection::with_faults(socket, faults, cut.clone()),
+                stream: connection::with_faults(socket, faults, cut.clone(), Some(Arc::clone(host))),
                 traffic: Arc::clone(&traffic),
                 counters: self.counters(),
             };
