@@ -6,10 +6,11 @@ use std::process::Stdio;
 use crate::lock::LocalLab;
 use crate::support::{Lab, Run, interrupt};
 
-const SLOW: &str = "[hosts.lin01]\nslow_ms = 150\n[hosts.win01]\nslow_ms = 150\n[hosts.win02]\nslow_ms = 150\n";
+pub(crate) const SLOW: &str =
+    "[hosts.lin01]\nslow_ms = 150\n[hosts.win01]\nslow_ms = 150\n[hosts.win02]\nslow_ms = 150\n";
 
 /// Runs a command, sends Ctrl-C when its log has a line with `moment` in it, and gives how it ended.
-fn interrupted_at(lab: &Lab, arguments: &[&str], moment: &str) -> Run {
+pub(crate) fn interrupted_at(lab: &Lab, arguments: &[&str], moment: &str) -> Run {
     let mut run = lab.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::new(run.stderr.take().unwrap());
     let mut stderr = String::new();

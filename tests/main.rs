@@ -11,6 +11,7 @@ mod support;
 
 mod build;
 mod build_kubernetes;
+mod counts;
 mod crash;
 mod depot;
 mod docker;
@@ -24,4 +25,5 @@ mod preflight;
 mod report_page;
 mod safety;
 mod secrets;
+mod trace;
 mod verify;

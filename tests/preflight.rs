@@ -54,25 +54,7 @@ impl Here {
         let file = lab.inventory();
         let cluster = k8swin_inventory::parse(&std::fs::read_to_string(&file).unwrap(), &file).unwrap();
         let (events, received) = mpsc::unbounded_channel();
-        let options = Options {
-            state_dir: path.join("state"),
-            cache_dir: path.join("cache"),
-            parallel: 32,
-            uploads: 64,
-            max_unavailable: None,
-            owner: "test".into(),
-            break_lock: false,
-            ignore: Vec::new(),
-            cancel: CancellationToken::new(),
-            events,
-            secrets: Arc::new(Secrets::without_prompt()),
-            ssh_config: None,
-            attempts: 3,
-            confirm_within: Duration::from_secs(60),
-            restart_within: Duration::from_secs(60),
-            ready_within: Duration::from_secs(60),
-        };
-        Self { lab, cluster, options, _events: received, folder }
+        Self { lab, cluster, options: options(&path, events), _events: received, folder }
     }
 
     fn path(&self, name: &str) -> Utf8PathBuf {
@@ -91,6 +73,28 @@ impl Here {
 
     async fn preflight(&self) -> Preflight {
         preflight(&self.cluster, &self.options).await.unwrap()
+    }
+}
+
+/// How a run in this process goes about its work, with its files in a folder.
+pub(crate) fn options(folder: &Utf8Path, events: mpsc::UnboundedSender<k8swin_orchestrator::event::Event>) -> Options {
+    Options {
+        state_dir: folder.join("state"),
+        cache_dir: folder.join("cache"),
+        parallel: 32,
+        uploads: 64,
+        max_unavailable: None,
+        owner: "test".into(),
+        break_lock: false,
+        ignore: Vec::new(),
+        cancel: CancellationToken::new(),
+        events,
+        secrets: Arc::new(Secrets::without_prompt()),
+        ssh_config: None,
+        attempts: 3,
+        confirm_within: Duration::from_secs(60),
+        restart_within: Duration::from_secs(60),
+        ready_within: Duration::from_secs(60),
     }
 }
 

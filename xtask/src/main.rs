@@ -1,7 +1,8 @@
 //! The project's own tasks: `cargo xtask test` tests it, `cargo xtask dist` builds what is shipped, `cargo xtask e2e`
-//! proves it on hosts.
+//! proves it on hosts, `cargo xtask bench` measures it.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool that talks to the terminal only")]
 
+mod bench;
 mod cargo;
 mod dist;
 #[cfg(target_os = "linux")]
@@ -32,6 +33,12 @@ enum Task {
     },
     /// Build k8swin for this machine and the agents for Linux and Windows hosts into target/dist.
     Dist,
+    /// Measure k8swin beside other tools, and write docs/performance.md.
+    Bench {
+        /// Arguments for k8swin-bench: what to measure (`stream`, `hosts`, `ansible`), `--quick`; `--help` tells all.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Build a cluster of real hosts with k8swin and verify it.
     E2e {
         /// Where the hosts come from.
@@ -56,6 +63,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Test { arguments } => test::run(&arguments),
         Task::Dist => dist::run().map(drop),
+        Task::Bench { arguments } => bench::run(&arguments),
         #[cfg(target_os = "linux")]
         Task::E2e { target: Target::Sandbox, arguments } => e2e::sandbox(&arguments),
         #[cfg(not(target_os = "linux"))]

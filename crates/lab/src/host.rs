@@ -225,7 +225,9 @@ impl CommandHost for LabHost {
         let machine = Arc::clone(&self.machine);
         let starting = Duration::from_millis(machine.simulated.faults().start_ms);
         self.runtime.spawn(async move {
-            tokio::time::sleep(starting).await;
+            if !starting.is_zero() {
+                tokio::time::sleep(starting).await;
+            }
             machine.run(command, console).await;
         });
         running

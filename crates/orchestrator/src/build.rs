@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use camino::Utf8PathBuf;
-use k8swin_blueprint::Blueprint;
-use k8swin_protocol::Sha256;
 use k8swin_protocol::resource::Phase;
+use k8swin_protocol::{SecretBytes, Sha256};
 use tokio::sync::watch;
 
 use crate::board::{Board, Gate, Place};
@@ -18,18 +17,22 @@ use crate::stages::{apply_phase, check_one, needs, pass};
 
 /// What the work on each host needs.
 struct Building<'b> {
-    blueprint: &'b Blueprint,
+    secrets: &'b BTreeMap<Sha256, SecretBytes>,
     files: &'b BTreeMap<Sha256, Utf8PathBuf>,
     shipping: Shipping<'b>,
     board: watch::Sender<Board>,
 }
 
 /// Checks every host, brings it what it lacks, and applies all phases.
-pub(crate) async fn build(fleet: &mut Fleet<'_>, blueprint: &Blueprint, files: &BTreeMap<Sha256, Utf8PathBuf>) {
+pub(crate) async fn build(
+    fleet: &mut Fleet<'_>,
+    secrets: &BTreeMap<Sha256, SecretBytes>,
+    files: &BTreeMap<Sha256, Utf8PathBuf>,
+) {
     let taking_part = fleet.members.iter().filter(|member| member.takes_part());
     let places = taking_part.map(|member| (member.host.name.as_str(), member.host.is_control_plane()));
     let board = watch::channel(Board::new(fleet.leader(), places)).0;
-    let building = &Building { blueprint, files, shipping: Shipping::new(fleet, files), board };
+    let building = &Building { secrets, files, shipping: Shipping::new(fleet, files), board };
     fleet.teller.tell(Event::StageStarted(Stage::Check));
     fleet
         .unlimited(Stage::Check, async |member, context| {
@@ -55,7 +58,7 @@ async fn host_part<'a>(
     let host = member.host.name.as_str();
     let done = |stage| context.teller.tell(Event::HostDone { host: host.to_owned(), stage });
     let part = building.shipping.begin(member);
-    check_one(member, context, building.blueprint).await?;
+    check_one(member, context).await?;
     building.board.send_modify(|board| board.reached(host, Place::Checked));
     done(*stage);
 
@@ -73,7 +76,7 @@ async fn host_part<'a>(
                     context.teller.tell(Event::StageStarted(*stage));
                 }
             });
-            apply_phase(member, context, phase, &building.blueprint.secrets, building.files).await?;
+            apply_phase(member, context, phase, building.secrets, building.files).await?;
             if !member.takes_part() {
                 return Ok(());
             }

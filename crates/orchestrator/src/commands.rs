@@ -251,7 +251,7 @@ async fn up_with(fleet: &mut Fleet<'_>, supplies: &Supplies, state: &StateDir) -
     state.write_pki(pki.files())?;
     let blueprint = blueprint(fleet, &supplies.release, &pki)?;
     tell_notes(fleet, &blueprint);
-    build(fleet, &blueprint, &supplies.files).await;
+    build(fleet, &blueprint.secrets, &supplies.files).await;
     if fleet.interrupted() {
         return Err(RunError::Interrupted);
     }
@@ -286,7 +286,7 @@ async fn plan_with(fleet: &mut Fleet<'_>, supplies: &Supplies) -> Result<(), Run
     let pki = complete_pki(fleet, &StateDir::new(&fleet.options.state_dir)).await?;
     let blueprint = blueprint(fleet, &supplies.release, &pki)?;
     tell_notes(fleet, &blueprint);
-    check(fleet, &blueprint).await;
+    check(fleet).await;
     Ok(())
 }
 
@@ -334,7 +334,7 @@ async fn judge(
     let mut findings: Vec<_> = fleet.members.iter().map(reachable).collect();
     let evidence = Evidence {
         seen: fleet.seen(),
-        links: links.clone(),
+        links,
         links_tried: true,
         known: state.identities(),
         certificates: state.read_pki().map(|files| k8swin_blueprint::certificate_ends(&files)).unwrap_or_default(),
@@ -343,15 +343,21 @@ async fn judge(
     };
     findings.extend(checks::findings(fleet.cluster, &evidence));
     checks::ignore(fleet.cluster, &fleet.options.ignore, &mut findings);
-    (findings, links)
+    (findings, evidence.links)
 }
 
+/// The plan, of which each host's part is given to the host.
 fn blueprint(fleet: &mut Fleet<'_>, release: &Release, pki: &Pki) -> Result<Blueprint, RunError> {
-    let facts: BTreeMap<String, Facts> =
-        fleet.members.iter().filter_map(|member| Some((member.host.name.clone(), member.facts.clone()?))).collect();
-    let blueprint = k8swin_blueprint::blueprint(fleet.cluster, &facts, release, pki)?;
+    // Lent, and not copied: each host of a large cluster has a route to every other one, in what it has and what it gets.
+    let lent = fleet.members.iter_mut().filter_map(|member| Some((member.host.name.clone(), member.facts.take()?)));
+    let mut facts: BTreeMap<String, Facts> = lent.collect();
+    let planned = k8swin_blueprint::blueprint(fleet.cluster, &facts, release, pki);
     for member in &mut fleet.members {
-        member.resources = blueprint.hosts.get(&member.host.name).cloned();
+        member.facts = facts.remove(&member.host.name);
+    }
+    let mut blueprint = planned?;
+    for member in &mut fleet.members {
+        member.resources = blueprint.hosts.remove(&member.host.name);
     }
     Ok(blueprint)
 }

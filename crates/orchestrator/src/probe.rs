@@ -12,7 +12,7 @@ use crate::Options;
 use crate::event::Stage;
 use crate::fleet::Fleet;
 use crate::member::Member;
-use crate::preflight::links::{self, Link};
+use crate::preflight::links::{self, Link, Open};
 use crate::preflight::local::{ThisMachine, Trouble};
 use crate::session::SessionError;
 
@@ -47,21 +47,15 @@ pub(crate) async fn links(fleet: &mut Fleet<'_>, token: &Token) -> Vec<Link> {
     if fleet.members.iter().filter(takes_part).count() < 2 {
         return Vec::new();
     }
-    let listening: BTreeMap<String, Vec<u16>> = fleet
-        .members
-        .iter()
-        .filter(takes_part)
-        .map(|member| (member.host.name.clone(), member.listening.clone()))
-        .collect();
-    let facts: BTreeMap<_, _> = fleet
-        .members
-        .iter()
-        .filter_map(|member| Some((member.host.name.clone(), member.facts.as_ref()?.common().clone())))
-        .collect();
-    let facts = facts.iter().map(|(name, common)| (name.clone(), common)).collect();
+    // Each host connects to all others: what is known of these is looked up once.
+    let open = fleet.members.iter().filter(takes_part).filter_map(|member| {
+        let common = member.facts.as_ref()?.common();
+        Some((member.host.name.clone(), Open::new(member.listening.clone(), common, cluster)))
+    });
+    let open: BTreeMap<String, Open> = open.collect();
     let found = fleet
         .part_of(Stage::Preflight, async |member, context| {
-            let wanted = links::targets(cluster, member.host, &listening, &facts, &token.0);
+            let wanted = links::targets(cluster, member.host, &open, &token.0);
             if wanted.is_empty() {
                 return Ok(Vec::new());
             }

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use camino::Utf8PathBuf;
-use k8swin_blueprint::Blueprint;
 use k8swin_protocol::depot::Store;
 use k8swin_protocol::resource::{Blob, CheckOutcome, HostResources, Phase, ResourceId};
 use k8swin_protocol::wire::{AgentEvent, Checked, Failure, Request, ResourceResult, Response};
@@ -23,11 +22,11 @@ use crate::session::{Applied, SessionError};
 use crate::ship::{nowhere, send};
 
 /// Compares everything planned with every host, in one request each.
-pub(crate) async fn check(fleet: &mut Fleet<'_>, blueprint: &Blueprint) {
+pub(crate) async fn check(fleet: &mut Fleet<'_>) {
     fleet.teller.tell(Event::StageStarted(Stage::Check));
     fleet
         .unlimited(Stage::Check, async |member, context| {
-            check_one(member, context, blueprint).await?;
+            check_one(member, context).await?;
             context.teller.tell(Event::HostDone { host: member.host.name.clone(), stage: Stage::Check });
             Ok(())
         })
@@ -38,9 +37,8 @@ pub(crate) async fn check(fleet: &mut Fleet<'_>, blueprint: &Blueprint) {
 pub(crate) async fn check_one<'a>(
     member: &mut Member<'a>,
     context: Context<'_, 'a>,
-    blueprint: &Blueprint,
 ) -> Result<(), SessionError> {
-    let Some(resources) = blueprint.hosts.get(&member.host.name) else { return Ok(()) };
+    let Some(resources) = member.resources.clone() else { return Ok(()) };
     let _permit = member.wait(context, context.limits.hosts.acquire()).await?;
     context.tell_stage(member, Stage::Check, resources.len());
     let answer = member

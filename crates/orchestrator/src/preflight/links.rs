@@ -96,22 +96,36 @@ pub(crate) fn listened(cluster: &Cluster, host: &Host) -> Vec<u16> {
     ports
 }
 
-/// What a host is to connect to, and what for. `listening` has the ports on which each other host's agent listens. Where one
-/// of our own programs has the port, that is connected to; where another's does, nothing would be learnt.
+/// The ports of a host that can be connected to.
+pub(crate) struct Open {
+    /// Those on which its agent listens.
+    pub(crate) by_agent: Vec<u16>,
+    /// Those that one of our own programs has.
+    pub(crate) by_us: Vec<u16>,
+}
+
+impl Open {
+    /// Of a host whose agent listens on these ports.
+    pub(crate) fn new(by_agent: Vec<u16>, common: &CommonFacts, cluster: &Cluster) -> Self {
+        let ports = common.listeners.iter().map(|listener| listener.port);
+        Self { by_agent, by_us: ports.filter(|port| holds(common, cluster, *port)).collect() }
+    }
+}
+
+/// What a host is to connect to, and what for. Where one of our own programs has the port, that is connected to; where
+/// another's does, nothing would be learnt.
 pub(crate) fn targets(
     cluster: &Cluster,
     from: &Host,
-    listening: &BTreeMap<String, Vec<u16>>,
-    facts: &BTreeMap<String, &CommonFacts>,
+    open: &BTreeMap<String, Open>,
     token: &str,
 ) -> Vec<(String, Purpose, Target)> {
     let mut targets = Vec::new();
     for to in cluster.hosts.iter().filter(|to| to.name != from.name) {
-        let (Some(ports), Some(common)) = (listening.get(&to.name), facts.get(&to.name)) else { continue };
+        let Some(open) = open.get(&to.name) else { continue };
         for (port, purpose) in needed(cluster, from, to) {
-            let by_agent = ports.contains(&port);
-            let by_us = common.listeners.iter().any(|listener| listener.port == port) && holds(common, cluster, port);
-            if by_agent || by_us {
+            let by_agent = open.by_agent.contains(&port);
+            if by_agent || open.by_us.contains(&port) {
                 let ask = if by_agent { Ask::Token(token.to_owned()) } else { Ask::Connection };
                 targets.push((to.name.clone(), purpose, Target { address: to.node_address, port, ask }));
             }

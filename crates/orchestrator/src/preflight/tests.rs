@@ -319,17 +319,17 @@ fn what_is_ignored_is_shown_and_does_not_count() {
 fn what_our_own_programs_hold_is_connected_to_and_what_others_hold_is_not() {
     let sample = Sample::finished();
     let (host, common) = (sample.cluster.host("win01").unwrap(), sample.linux.common.clone());
-    let facts = std::collections::BTreeMap::from([("lin01".to_owned(), &common)]);
-    let listening = std::collections::BTreeMap::from([("lin01".to_owned(), Vec::new())]);
-    let targets = super::links::targets(&sample.cluster, host, &listening, &facts, "token");
+    let open = |common, by_agent| {
+        let open = super::links::Open::new(by_agent, common, &sample.cluster);
+        std::collections::BTreeMap::from([("lin01".to_owned(), open)])
+    };
+    let targets = super::links::targets(&sample.cluster, host, &open(&common, Vec::new()), "token");
     let ports: Vec<_> = targets.iter().map(|(.., target)| (target.port, target.ask.clone())).collect();
     assert_eq!(ports, [(6443, Ask::Connection), (10250, Ask::Connection)]);
 
     let mut common = Sample::healthy().linux.common;
     common.listeners.push(listener(6443, "nginx"));
-    let facts = std::collections::BTreeMap::from([("lin01".to_owned(), &common)]);
-    let listening = std::collections::BTreeMap::from([("lin01".to_owned(), vec![10250])]);
-    let targets = super::links::targets(&sample.cluster, host, &listening, &facts, "token");
+    let targets = super::links::targets(&sample.cluster, host, &open(&common, vec![10250]), "token");
     let ports: Vec<_> = targets.iter().map(|(.., target)| (target.port, matches!(target.ask, Ask::Token(_)))).collect();
     assert_eq!(ports, [(10250, true)]);
 }

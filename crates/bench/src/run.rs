@@ -1,0 +1,174 @@
+//! The arguments, and which benchmarks they ask for.
+
+use std::process::{Command, ExitCode};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use clap::{Parser, Subcommand, ValueEnum};
+use k8swin_transport::AgentFate;
+
+use crate::page::Results;
+use crate::{ansible, clients, hosts, server, stream};
+
+/// Measures k8swin, and writes docs/performance.md.
+#[derive(Parser)]
+#[command(name = "k8swin-bench", args_conflicts_with_subcommands = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    part: Option<Part>,
+    /// What to measure [default: everything]
+    #[arg(value_enum)]
+    what: Vec<What>,
+    /// Less of everything: minutes instead of tens of them. docs/performance.md stays as it is.
+    #[arg(long)]
+    quick: bool,
+    /// The program to ship, of more than 100 MB [default: rustc's own library]
+    #[arg(long, value_name = "FILE")]
+    file: Option<Utf8PathBuf>,
+    /// Stop at so many hosts.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    most_hosts: usize,
+    /// The folder with k8swin and k8swin-agent.
+    #[arg(long, value_name = "FOLDER", default_value = "target/release")]
+    programs: Utf8PathBuf,
+    /// The folder with performance.md.
+    #[arg(long, value_name = "FOLDER", default_value = "docs")]
+    docs: Utf8PathBuf,
+    /// The folder for tools from PyPI.
+    #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
+    work: Utf8PathBuf,
+}
+
+/// The benchmarks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Shipping a program to one Windows host.
+    Stream,
+    /// A run as hosts grow.
+    Hosts,
+    /// The same no-op work by Ansible.
+    Ansible,
+}
+
+/// What the benchmarks run as processes of their own.
+#[derive(Subcommand)]
+enum Part {
+    #[command(hide = true)]
+    Serve { inventory: Utf8PathBuf, out: Utf8PathBuf },
+    #[command(hide = true)]
+    Copy { port: u16, ca: Utf8PathBuf, file: Utf8PathBuf },
+    #[command(hide = true)]
+    UploadFile { port: u16, ca: Utf8PathBuf, password: Utf8PathBuf, file: Utf8PathBuf },
+    #[command(hide = true)]
+    CheckOverSsh {
+        inventory: Utf8PathBuf,
+        agent: Utf8PathBuf,
+        folder: Utf8PathBuf,
+        #[arg(long)]
+        remove: bool,
+    },
+}
+
+/// How to measure.
+pub(crate) struct Settings {
+    pub(crate) quick: bool,
+    pub(crate) file: Option<Utf8PathBuf>,
+    pub(crate) most_hosts: usize,
+    pub(crate) programs: Utf8PathBuf,
+    pub(crate) work: Utf8PathBuf,
+}
+
+impl Settings {
+    /// k8swin, with nothing of this user's but what is in `folder`.
+    pub(crate) fn k8swin(&self, folder: &Utf8Path) -> Command {
+        let mut command = Command::new(self.programs.join("k8swin"));
+        command.env("HOME", folder).env("XDG_CACHE_HOME", folder.join("cache")).env("NO_COLOR", "1");
+        command.env_remove("SSH_AUTH_SOCK").env_remove("KUBECONFIG");
+        command
+    }
+
+    /// This program, to be run as another process.
+    pub(crate) fn this(&self) -> Result<Command, String> {
+        std::env::current_exe().map(Command::new).map_err(|error| format!("this program is not found: {error}"))
+    }
+}
+
+/// The name of a host of a benchmark. The MAC addresses of simulated hosts come from their names; those of the first thousand
+/// of these differ, as preflight wants it.
+pub(crate) fn host(number: usize) -> String {
+    format!("server{number}")
+}
+
+/// Runs what the arguments ask for.
+pub(crate) fn main(arguments: Arguments) -> ExitCode {
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), String> {
+    let Arguments { part, what, quick, file, most_hosts, programs, docs, work } = arguments;
+    match part {
+        Some(Part::Serve { inventory, out }) => return server::serve(&inventory, &out),
+        Some(Part::Copy { port, ca, file }) => {
+            return clients::copy(port, &ca, &file).map(|seconds| println!("{seconds}"));
+        }
+        Some(Part::UploadFile { port, ca, password, file }) => {
+            return clients::upload_file(port, &ca, &password, &file).map(|seconds| println!("{seconds}"));
+        }
+        Some(Part::CheckOverSsh { inventory, agent, folder, remove }) => {
+            let fate = if remove { AgentFate::Remove } else { AgentFate::Keep };
+            return ansible::check_over_ssh(&inventory, &agent, &folder, fate).map(|seconds| println!("{seconds}"));
+        }
+        None => {}
+    }
+    let settings = Settings { quick, file, most_hosts, programs, work };
+    let all = [What::Stream, What::Hosts, What::Ansible];
+    for (benchmark, name) in all.into_iter().zip(["stream", "hosts", "ansible"]) {
+        if !what.is_empty() && !what.contains(&benchmark) {
+            continue;
+        }
+        let mut results = Results::default();
+        match benchmark {
+            What::Stream => stream::run(&settings, &mut results)?,
+            What::Hosts => hosts::run(&settings, &mut results)?,
+            What::Ansible => ansible::run(&settings, &mut results)?,
+        }
+        println!("{}", results.shown());
+        if !quick {
+            results.write(&docs, name, &about())?;
+        }
+    }
+    Ok(())
+}
+
+/// The machine and the day.
+fn about() -> String {
+    let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = model.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let model = model.trim_start_matches([' ', '\t', ':']).to_owned();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split_whitespace().nth(1).unwrap_or("unknown").to_owned();
+    let day = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
+    let shared = match load.parse::<f64>() {
+        Ok(load) if load > cores as f64 => " Others were at work on the machine: read ratios, not seconds.",
+        _ => "",
+    };
+    format!("Taken on {day} on {cores} cores of {model}, Linux, at a load of {load}.{shared}")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

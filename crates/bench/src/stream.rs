@@ -1,0 +1,328 @@
+//! Shipping a program to one Windows host: by k8swin's stream, as other tools do it, and copied without WinRM.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use k8swin_protocol::Sha256;
+use serde_json::Value;
+
+use crate::page::{Results, number};
+use crate::plot;
+use crate::process::{self, Cost};
+use crate::run::{Settings, host};
+use crate::server::Handle;
+
+/// How long a process takes to start on a Windows host, in milliseconds: PowerShell's 0.2 to 2 s (facts F.3).
+const START: u64 = 250;
+
+/// winrm-rs' `upload_file` is measured with so many bytes: each 2,000 of them take a process.
+const SLOW_BYTES: usize = 40_000;
+
+/// How often `upload_file` is tried.
+const UPLOAD_TRIES: usize = 3;
+
+/// The inventory: a control plane, and the Windows host that is sent to.
+fn inventory() -> String {
+    crate::hosts::inventory(2)
+}
+
+/// One transfer.
+#[derive(Clone, Copy, Default)]
+struct Transfer {
+    bytes: usize,
+    seconds: f64,
+    wire: u64,
+    client: Cost,
+    server_cpu: f64,
+    server_peak: f64,
+}
+
+impl Transfer {
+    fn megabytes_a_second(&self) -> f64 {
+        self.bytes as f64 / 1e6 / self.seconds
+    }
+}
+
+/// The ways, in the order of the table.
+const STREAM: &str = "k8swin, stream";
+const COPY: &str = "copy over TLS, no WinRM";
+const PYWINRM: &str = "pywinrm, as Ansible's plugin";
+const UPLOAD_FILE: &str = "winrm-rs `upload_file`";
+
+/// Measures and writes the results.
+pub(crate) fn run(settings: &Settings, results: &mut Results) -> Result<(), String> {
+    let size = if settings.quick { 40_000_000 } else { 100_000_000 };
+    let (program, content) = program(settings)?;
+    if content.len() < size + (1 << 20) {
+        return Err(format!("{program} has fewer than {size} bytes: name a larger program with --file"));
+    }
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let folder = Utf8Path::from_path(folder.path()).ok_or("the temporary folder's name is not UTF-8")?;
+    let mut server = Handle::start(&inventory(), &folder.join("server"))?;
+    let mut bench = Bench { settings, folder, server: &mut server, content: &content, round: 0 };
+    bench.first_up()?;
+    let python = crate::python::environment(&settings.work.join("python"), &["pywinrm"]);
+    if let Err(why) = &python {
+        results.note(format!("pywinrm was left out: {why}."));
+    }
+    let latencies: &[u64] = if settings.quick { &[0, 5] } else { &[0, 5, 50] };
+    let mut all: BTreeMap<(u64, &str), Transfer> = BTreeMap::new();
+    for &latency in latencies {
+        let rounds = if settings.quick || latency > 0 { 1 } else { 3 };
+        // In turns, so that whatever else this machine does disturbs all alike.
+        for _ in 0..rounds {
+            let mut keep = |way, transfer: Transfer| {
+                let best = all.entry((latency, way)).or_insert(transfer);
+                if transfer.seconds < best.seconds {
+                    *best = transfer;
+                }
+            };
+            bench.round += 1;
+            bench.server.slow(latency, START, [host(1)].iter().map(String::as_str))?;
+            if latency == 0 {
+                keep(COPY, bench.copy(size)?);
+            }
+            keep(STREAM, bench.stream(size)?);
+            if let Ok(python) = &python {
+                let part = if latency > 5 { size / 4 } else { size };
+                keep(PYWINRM, bench.pywinrm(python, part)?);
+            }
+        }
+        // It gives up when one of its connections has lost its log-in.
+        let mut tries = (0..UPLOAD_TRIES).map(|_| bench.upload_file(SLOW_BYTES));
+        match tries.find_map(Result::ok) {
+            Some(slow) => drop(all.insert((latency, UPLOAD_FILE), slow)),
+            None => results.note(format!("`upload_file` failed {UPLOAD_TRIES} times at {latency} ms.")),
+        }
+    }
+    report(results, &program, size, latencies, &all);
+    Ok(())
+}
+
+fn report(
+    results: &mut Results,
+    program: &Utf8Path,
+    size: usize,
+    latencies: &[u64],
+    all: &BTreeMap<(u64, &str), Transfer>,
+) {
+    results.heading("Shipping a program to one Windows host", "cargo xtask bench stream");
+    results.text(format!(
+        "{} MB of `{}`, to the lab's WinRM server over HTTPS. Each answer of the server comes the stated time later, and a \
+         process takes {START} ms to start there. `upload_file` was measured with {} kB and pywinrm at 50 ms with a quarter of \
+         the bytes; they are stated as rates. Wire bytes, CPU and memory are for what was sent. k8swin's CPU and memory are those of \
+         the whole `up`; the server's memory has the simulated host's files in it. The best of three rounds at 0 ms.",
+        size / 1_000_000,
+        program.file_name().unwrap_or("a program"),
+        SLOW_BYTES / 1000,
+    ));
+    let mut rows = Vec::new();
+    for latency in latencies {
+        let ours = all.get(&(*latency, STREAM)).map(Transfer::megabytes_a_second);
+        for way in [COPY, STREAM, PYWINRM, UPLOAD_FILE] {
+            let Some(transfer) = all.get(&(*latency, way)) else { continue };
+            let rate = transfer.megabytes_a_second();
+            let ratio = ours.map_or_else(String::new, |ours| number(ours / rate));
+            rows.push(vec![
+                format!("{latency} ms"),
+                way.to_owned(),
+                number(rate),
+                ratio,
+                number(transfer.bytes as f64 / 1e6),
+                number(transfer.wire as f64 / 1e6),
+                number(transfer.client.cpu),
+                number(transfer.client.peak_mib),
+                number(transfer.server_cpu),
+                number(transfer.server_peak),
+            ]);
+        }
+    }
+    results.table(
+        &[
+            "round trip",
+            "way",
+            "MB/s",
+            "k8swin is faster by",
+            "MB sent",
+            "MB on the wire",
+            "client CPU s",
+            "client MiB",
+            "server CPU s",
+            "server MiB",
+        ],
+        &rows,
+    );
+    let ways = [STREAM, PYWINRM, UPLOAD_FILE];
+    let series: Vec<_> = ways
+        .into_iter()
+        .map(|way| {
+            let points = latencies
+                .iter()
+                .filter_map(|latency| Some((latency.to_string(), all.get(&(*latency, way))?.megabytes_a_second())));
+            plot::Series { name: way.replace('`', ""), points: points.collect() }
+        })
+        .collect();
+    results.plot("stream.svg", "MB/s to one Windows host (logarithmic)", "round trip in ms", &series);
+}
+
+/// A real program: `--file`, or the compiler's own library, which whoever builds this has.
+fn program(settings: &Settings) -> Result<(Utf8PathBuf, Vec<u8>), String> {
+    let path = match &settings.file {
+        Some(path) => path.clone(),
+        None => {
+            let output = Command::new("rustc").args(["--print", "sysroot"]).output().map_err(|e| e.to_string())?;
+            let root = Utf8PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+            let files = root.join("lib").read_dir_utf8().map_err(|error| error.to_string())?;
+            let found = files.flatten().find(|file| file.file_name().starts_with("librustc_driver"));
+            found.ok_or("no librustc_driver beside rustc: name a program with --file")?.path().to_owned()
+        }
+    };
+    let content = std::fs::read(&path).map_err(|error| format!("cannot read {path}: {error}"))?;
+    Ok((path, content))
+}
+
+struct Bench<'a> {
+    settings: &'a Settings,
+    folder: &'a Utf8Path,
+    server: &'a mut Handle,
+    content: &'a [u8],
+    /// Each round sends other bytes of the program, since what a host has is not sent again.
+    round: usize,
+}
+
+impl Bench<'_> {
+    fn bytes(&self, size: usize) -> &[u8] {
+        let start = self.round * 4096;
+        self.content.get(start..start + size).unwrap_or_default()
+    }
+
+    fn file(&self, size: usize) -> Result<Utf8PathBuf, String> {
+        let path = self.folder.join("file");
+        std::fs::write(&path, self.bytes(size)).map_err(|error| error.to_string())?;
+        Ok(path)
+    }
+
+    fn up(&self) -> Command {
+        let mut command = self.settings.k8swin(self.folder);
+        command
+            .args(["up", self.server.ready.inventory.as_str(), "--quiet", "--trace"])
+            .arg(self.folder.join("trace.json"));
+        command
+    }
+
+    /// The cluster without large programs.
+    fn first_up(&mut self) -> Result<(), String> {
+        process::measure(&mut self.up()).map(drop)
+    }
+
+    /// `up` after kubelet.exe has become another one: the time of its upload, from the timeline.
+    fn stream(&mut self, size: usize) -> Result<Transfer, String> {
+        let artifacts = self.server.ready.inventory.with_file_name("artifacts");
+        let name = "windows/kubelet.exe";
+        let told = |error: std::io::Error| format!("cannot put kubelet.exe into {artifacts}: {error}");
+        std::fs::write(artifacts.join(name), self.bytes(size)).map_err(told)?;
+        let sums = std::fs::read_to_string(artifacts.join("sha256sums")).map_err(told)?;
+        let digest = Sha256::of(self.bytes(size));
+        let sums: String = sums
+            .lines()
+            .map(|line| if line.ends_with(name) { format!("{digest}  {name}\n") } else { format!("{line}\n") })
+            .collect();
+        std::fs::write(artifacts.join("sha256sums"), sums).map_err(told)?;
+        let mut command = self.up();
+        let mut transfer = self.measured(size, &mut command, |traffic| traffic.bytes)?;
+        let trace = std::fs::read_to_string(self.folder.join("trace.json")).map_err(|error| error.to_string())?;
+        transfer.seconds = upload_seconds(&trace).ok_or("the timeline has no upload of kubelet.exe")?;
+        Ok(transfer)
+    }
+
+    fn copy(&mut self, size: usize) -> Result<Transfer, String> {
+        let file = self.file(size)?;
+        let mut command = self.settings.this()?;
+        command.args(["copy", &self.server.ready.copies.to_string(), self.server.ready.ca.as_str(), file.as_str()]);
+        let mut transfer = self.said(size, &mut command)?;
+        transfer.wire = size as u64;
+        Ok(transfer)
+    }
+
+    fn upload_file(&mut self, size: usize) -> Result<Transfer, String> {
+        let file = self.file(size)?;
+        let ready = &self.server.ready;
+        let mut command = self.settings.this()?;
+        command
+            .args(["upload-file", &ready.uploads.to_string(), ready.ca.as_str(), ready.password.as_str()])
+            .arg(&file);
+        let transfer = self.said(size, &mut command)?;
+        self.arrived(size)?;
+        Ok(transfer)
+    }
+
+    fn pywinrm(&mut self, programs: &Utf8Path, size: usize) -> Result<Transfer, String> {
+        let file = self.file(size)?;
+        let script = self.folder.join("put.py");
+        std::fs::write(&script, include_str!("pywinrm_put.py")).map_err(|error| error.to_string())?;
+        let ready = &self.server.ready;
+        let mut command = Command::new(programs.join("python"));
+        command.arg(&script).args([&ready.uploads.to_string(), ready.ca.as_str(), ready.password.as_str()]).arg(&file);
+        let transfer = self.said(size, &mut command)?;
+        self.arrived(size)?;
+        Ok(transfer)
+    }
+
+    /// Whether the host for other tools has got the very bytes.
+    fn arrived(&mut self, size: usize) -> Result<(), String> {
+        let (found, expected) = (self.server.digest()?, Sha256::of(self.bytes(size)).to_string());
+        if found == expected { Ok(()) } else { Err("other bytes have arrived than were sent".to_owned()) }
+    }
+
+    /// A client that says itself how long it took.
+    fn said(&mut self, size: usize, command: &mut Command) -> Result<Transfer, String> {
+        self.measured(size, command, |traffic| traffic.upload_bytes)
+    }
+
+    fn measured(
+        &mut self,
+        size: usize,
+        command: &mut Command,
+        wire: impl Fn(&crate::server::Traffic) -> u64,
+    ) -> Result<Transfer, String> {
+        let (before, cpu) = (self.server.traffic()?, self.server.cpu());
+        self.server.peak_mib();
+        let ended = process::measure(command)?;
+        let after = self.server.traffic()?;
+        Ok(Transfer {
+            bytes: size,
+            seconds: ended.stdout.trim().parse().unwrap_or(ended.cost.seconds),
+            wire: wire(&after) - wire(&before),
+            client: ended.cost,
+            server_cpu: self.server.cpu() - cpu,
+            server_peak: self.server.peak_mib(),
+        })
+    }
+}
+
+/// How long the upload of kubelet.exe took, by a timeline.
+fn upload_seconds(trace: &str) -> Option<f64> {
+    let events: Vec<Value> = serde_json::from_str(trace).ok()?;
+    let mut of_upload = events.iter().filter(|event| {
+        event["cat"] == "upload" && event["name"].as_str().is_some_and(|name| name.ends_with("kubelet.exe"))
+    });
+    let (begin, end) = (of_upload.next()?["ts"].as_f64()?, of_upload.next()?["ts"].as_f64()?);
+    Some((end - begin) / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_an_upload_is_read_from_a_timeline() {
+        let trace = r#"[
+            {"name":"binaries","cat":"stage","ph":"B","ts":5},
+            {"name":"file:C:\\k8swin\\bin\\kubelet.exe","cat":"upload","ph":"B","ts":1000000},
+            {"name":"file:C:\\k8swin\\bin\\kubelet.exe","cat":"upload","ph":"E","ts":3500000}
+        ]"#;
+        assert_eq!(upload_seconds(trace), Some(2.5));
+        assert_eq!(upload_seconds("[]"), None);
+    }
+}
