@@ -55,9 +55,16 @@ fn a_run_has_every_host_with_its_stages_uploads_and_resources() {
         for stage in ["connect", "check", "binaries"] {
             assert!(stages[host].contains(stage), "{host} has no {stage}: {:?}", stages[host]);
         }
+        assert!(stages[host].contains("programs to the hosts"), "{host}: {:?}", stages[host]);
         assert!(uploads[host].iter().any(|name| name.contains("kubelet")), "{host}: {:?}", uploads[host]);
         assert!(resources[host].iter().any(|name| name.starts_with("route:")), "{host}: {:?}", resources[host]);
         assert!(spans(&events, "wait")[host].contains("waits for other hosts"));
+    }
+    // What goes to the depot is in the row of its host, what is taken from there in the rows of those that take it.
+    let with = |host: &str, end: &str| uploads[host].iter().any(|name| name.ends_with(end));
+    assert!(with("lin01", "kubelet.exe (for all)"), "{uploads:?}");
+    for host in ["win01", "win02"] {
+        assert!(with(host, "kubelet.exe from the depot") && !with(host, "(for all)"), "{uploads:?}");
     }
     for stage in ["artifacts", "connect", "facts and preflight", "check", "verify"] {
         assert!(stages["all hosts"].contains(stage), "no {stage}: {:?}", stages["all hosts"]);

@@ -159,9 +159,15 @@ impl Timeline {
             }
             Event::HostStage { host, stage, steps } => {
                 let row = self.row(host, out);
+                let name = stage.to_string();
+                // A host that is told to be in its stage again is in it still.
+                if self.outermost(row) == Some((Kind::Stage, name.as_str())) {
+                    self.close_inner(row, at, out);
+                    return records;
+                }
                 self.close(row, at, 0, out);
                 let args = if *steps > 0 { json!({ "steps": steps }) } else { json!(null) };
-                self.begin(row, at, Kind::Stage, stage.to_string(), args, out);
+                self.begin(row, at, Kind::Stage, name, args, out);
             }
             Event::Started { host, resource, difference } => {
                 let row = self.row(host, out);
@@ -241,6 +247,11 @@ impl Timeline {
         last.is_some_and(|(of, called)| *of == kind && called == name)
     }
 
+    fn outermost(&self, row: usize) -> Option<(Kind, &str)> {
+        let (kind, name) = self.open.get(row)?.first()?;
+        Some((*kind, name))
+    }
+
     fn begin(&mut self, row: usize, at: u64, kind: Kind, name: String, args: serde_json::Value, out: &mut Vec<Record>) {
         out.push(self.record(&name, kind.category(), "B", at, row, args));
         if let Some(spans) = self.open.get_mut(row) {
@@ -250,7 +261,7 @@ impl Timeline {
 
     /// Ends what is open within a stage: a host does one thing at a time.
     fn close_inner(&mut self, row: usize, at: u64, out: &mut Vec<Record>) {
-        let in_stage = self.open.get(row).and_then(|spans| spans.first()).is_some_and(|(kind, _)| *kind == Kind::Stage);
+        let in_stage = self.outermost(row).is_some_and(|(kind, _)| kind == Kind::Stage);
         self.close(row, at, usize::from(in_stage), out);
     }
 
@@ -372,6 +383,22 @@ mod tests {
                 ("B", "verify", 6),
                 ("E", "verify", 9),
             ]
+        );
+    }
+
+    #[test]
+    fn a_host_that_is_told_to_be_in_its_stage_again_is_in_one_span() {
+        let (mut timeline, _) = Timeline::new(1, "demo", ["lin01"].into_iter());
+        let sent = |what: &str, done| Event::Sent { host: "lin01".into(), what: what.into(), done, total: 10 };
+        let stage = || Event::HostStage { host: "lin01".into(), stage: Stage::Ship, steps: 0 };
+        let events = [stage(), sent("one", 0), sent("one", 10), stage(), sent("two", 0), sent("two", 7), stage()];
+        let mut records: Vec<_> = (1..).zip(&events).flat_map(|(at, event)| timeline.event(at, event)).collect();
+        records.extend(timeline.finish(9));
+        let told: Vec<_> = records.iter().map(|record| (record.phase, record.name.as_str(), record.at)).collect();
+        let ship = "programs to the hosts";
+        assert_eq!(
+            told,
+            [("B", ship, 1), ("B", "one", 2), ("E", "one", 3), ("B", "two", 5), ("E", "two", 7), ("E", ship, 9)]
         );
     }
 

@@ -28,10 +28,8 @@ pub(crate) fn password_file(host: &str) -> String {
 pub(crate) fn prefix(addresses: impl Iterator<Item = Ipv4Addr>) -> u8 {
     let (least, most) = addresses
         .fold((u32::MAX, 0), |(least, most), address| (least.min(address.to_bits()), most.max(address.to_bits())));
-    match u8::try_from((least ^ most).leading_zeros()) {
-        Ok(common @ 16..24) => common,
-        _ => 24,
-    }
+    let common = u8::try_from((least ^ most).leading_zeros()).ok();
+    common.filter(|common| (16..24).contains(common)).unwrap_or(24)
 }
 
 /// What the twin of a host is, in a routable network of that prefix length.

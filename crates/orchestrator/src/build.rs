@@ -63,7 +63,9 @@ async fn host_part<'a>(
     done(*stage);
 
     *stage = Stage::Ship;
-    ship(member, context, part).await?;
+    if ship(member, context, part).await? {
+        done(*stage);
+    }
 
     for phase in Phase::ALL {
         if needs(member, phase) {

@@ -56,23 +56,29 @@ impl<'s> Shipping<'s> {
     }
 }
 
-/// Brings a host that has been checked what it lacks.
+/// Brings a host that has been checked what it lacks. Whether it had a part in that at all.
 pub(crate) async fn ship<'a>(
     member: &mut Member<'a>,
     context: Context<'_, 'a>,
     mut part: Part<'_>,
-) -> Result<(), SessionError> {
+) -> Result<bool, SessionError> {
     let shipping = part.shipping;
     let lacking = missing(member, |sha256| shipping.through.contains(&sha256));
     part.ask(&lacking);
-    if !lacking.is_empty() {
+    let mut own = Vec::new();
+    if part.keeps {
+        own = missing(member, |sha256| shipping.files.contains_key(&sha256) && !shipping.through.contains(&sha256));
+    }
+    let lacks = !lacking.is_empty() || !own.is_empty();
+    if lacks {
         context.tell_stage(member, Stage::Ship, 0);
     }
     if part.keeps {
-        let own = missing(member, |sha256| shipping.files.contains_key(&sha256) && !shipping.through.contains(&sha256));
-        keep(member, context, shipping, lacking, own.into()).await
+        let kept = keep(member, context, shipping, lacking, own.into()).await?;
+        Ok(lacks || kept)
     } else {
-        take(member, context, shipping, lacking).await
+        take(member, context, shipping, lacking).await?;
+        Ok(lacks)
     }
 }
 
@@ -146,14 +152,14 @@ async fn until<'a, T>(
 }
 
 /// The part of the host that keeps the depot: sends there what others want, once, and sees to what it lacks itself (`lacking`
-/// from the depot, `own` alone) while they take it.
+/// from the depot, `own` alone) while they take it. Whether there was a depot.
 async fn keep<'a>(
     member: &mut Member<'a>,
     context: Context<'_, 'a>,
     shipping: &Shipping<'_>,
     mut lacking: Vec<Wanted>,
     mut own: VecDeque<Wanted>,
-) -> Result<(), SessionError> {
+) -> Result<bool, SessionError> {
     let shared = &shipping.depot;
     let mut opened_in = None;
     loop {
@@ -201,17 +207,17 @@ async fn keep<'a>(
         }
     }
     if opened_in.is_none() {
-        return Ok(());
+        return Ok(false);
     }
     // One that is not told closes with its session.
     let close = async |member: &mut Member<'a>| member.session()?.ask(Request::CloseDepot).await.map(drop);
     match member.persist(context, close).await {
         Err(SessionError::Refused(failure)) => {
             tracing::debug!(host = %member.host.name, %failure, "the depot is not cleared");
-            Ok(())
         }
-        closed => closed,
+        closed => closed?,
     }
+    Ok(true)
 }
 
 /// Opens the depot if it is not open in this connection.

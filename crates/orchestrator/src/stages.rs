@@ -34,10 +34,7 @@ pub(crate) async fn check(fleet: &mut Fleet<'_>) {
 }
 
 /// The same for one host.
-pub(crate) async fn check_one<'a>(
-    member: &mut Member<'a>,
-    context: Context<'_, 'a>,
-) -> Result<(), SessionError> {
+pub(crate) async fn check_one<'a>(member: &mut Member<'a>, context: Context<'_, 'a>) -> Result<(), SessionError> {
     let Some(resources) = member.resources.clone() else { return Ok(()) };
     let _permit = member.wait(context, context.limits.hosts.acquire()).await?;
     context.tell_stage(member, Stage::Check, resources.len());

@@ -80,6 +80,10 @@ fn pull_one<P: Platform + ?Sized>(
         hash(host, &path, &mut hasher).map_err(Stop::Host)?;
     }
 
+    // When the work on it begins is worth knowing, too.
+    if there < blob.size {
+        tell(host, blob.sha256, there).map_err(Stop::Host)?;
+    }
     let stream = host.dial(SocketAddrV4::new(wanted.address, wanted.depot.port), PATIENCE)?;
     let mut stream = StreamOwned::new(tls::connect(wanted.depot.key)?, stream);
     let asked = Asked { token: wanted.token.0.clone(), sha256: blob.sha256, from: there };

@@ -65,7 +65,8 @@ pub(crate) struct Bars {
     hosts: HashMap<String, HostBar>,
     lines: Lines,
     width: usize,
-    done: usize,
+    /// How many hosts are done with each stage: hosts go on by themselves.
+    done: HashMap<Stage, usize>,
 }
 
 struct HostBar {
@@ -83,14 +84,21 @@ impl Bars {
         let stage = all.add(ProgressBar::new_spinner());
         stage.enable_steady_tick(Duration::from_millis(120));
         // What is worth keeping scrolls by above the bars, as the same lines that pipes get.
-        Self { all, stage, hosts: HashMap::new(), lines: Lines::new(width, false, palette), width, done: 0 }
+        Self {
+            all,
+            stage,
+            hosts: HashMap::new(),
+            lines: Lines::new(width, false, palette),
+            width,
+            done: HashMap::new(),
+        }
     }
 
     fn show(&mut self, event: &Event) {
         let text = self.lines.text(event);
         match event {
             Event::StageStarted(stage) => {
-                self.done = 0;
+                self.done.remove(stage);
                 self.stage.set_message(stage.to_string());
             }
             Event::HostStage { host, stage, steps } => {
@@ -109,8 +117,9 @@ impl Bars {
             }
             Event::HostDone { host, stage } => {
                 self.remove(host);
-                self.done += 1;
-                self.stage.set_message(format!("{stage}: {} done", count(self.done, "host")));
+                let done = self.done.entry(*stage).or_default();
+                *done += 1;
+                self.stage.set_message(format!("{stage}: {} done", count(*done, "host")));
             }
             Event::HostFailed { host, .. } => {
                 self.remove(host);
