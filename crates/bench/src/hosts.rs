@@ -52,8 +52,8 @@ pub(crate) fn run(settings: &Settings, results: &mut Results) -> Result<(), Stri
         "Simulated hosts, half Linux and half Windows, in a lab that is a process of its own on the same machine and takes its \
          CPU, too. Each answer of a host comes 0 or 20 ms later. The first `up` is measured without delay, up to {} hosts \
          (`--most-hosts`); beyond that there is `preflight` only, since the simulated hosts of one process take longer for a first \
-         `up` than anybody wants to wait. Bytes are those over this machine's line to all hosts; requests are HTTP requests of \
-         the Windows hosts.",
+         `up` than anybody wants to wait. Bytes are those over this machine's line to all hosts, not those that hosts take from \
+         each other; the programs are small stand-ins. Requests are HTTP requests of the Windows hosts.",
         settings.most_hosts
     ));
     let rows: Vec<_> = points.iter().map(row).collect();

@@ -357,8 +357,10 @@ fn a_lock_can_be_broken() {
 
 #[test]
 fn blobs_arrive_in_pieces_and_resume() {
+    // Two pieces and a part.
+    const SIZE: u64 = 2 * k8swin_protocol::wire::CHUNK as u64 + 100_000;
     let host = linux();
-    let bytes: Vec<u8> = (0..500_000_u32).map(|number| (number / 7 % 251) as u8).collect();
+    let bytes: Vec<u8> = (0..SIZE).map(|number| (number / 7 % 251) as u8).collect();
     let pieces = pieces(&bytes);
     assert_eq!(pieces.len(), 3);
     let received = |answers: Vec<Result<Response, String>>| -> Vec<u64> {
@@ -375,9 +377,9 @@ fn blobs_arrive_in_pieces_and_resume() {
     // The connection was lost; the next one goes on.
     let resources = on_linux(Phase::Files, vec![file("/etc/blob", Content::Blob(blob(&bytes)))]);
     assert_eq!(check(&host, &resources).missing_blobs, [blob(&bytes).sha256]);
-    assert_eq!(received(replies(talk(&host, pieces[1..].to_vec()))), [2 * piece, 500_000]);
+    assert_eq!(received(replies(talk(&host, pieces[1..].to_vec()))), [2 * piece, SIZE]);
     assert!(check(&host, &resources).missing_blobs.is_empty());
-    assert_eq!(received(replies(talk(&host, [pieces[0].clone()]))), [500_000]);
+    assert_eq!(received(replies(talk(&host, [pieces[0].clone()]))), [SIZE]);
     apply(&host, &resources).unwrap();
     assert_eq!(host.read_file(&path("/etc/blob")), Some(bytes.clone()));
 
