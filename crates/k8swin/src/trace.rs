@@ -1,4 +1,4 @@
-//! `--trace FILE`: the timeline of a run in the Chrome trace format, which Perfetto (https://ui.perfetto.dev) and
+//! `--trace FILE`: the timeline of a run in the Chrome trace format, which Perfetto (<https://ui.perfetto.dev>) and
 //! `chrome://tracing` show: one row for the run and one for each host, with its stages, uploads, resources and waits.
 //!
 //! The file is a JSON document after every event, so that a run that is killed leaves one, too.
