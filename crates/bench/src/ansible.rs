@@ -27,8 +27,11 @@ const SSHD: &str = "/usr/sbin/sshd";
 const FOLDERS: usize = 4;
 const FILES: usize = 6;
 
-/// So many names the server has, each with an address of loopback: sshd listens on no more than 16.
-const MOST: usize = 16;
+/// So many names the server has, each with an address of loopback.
+const MOST: usize = 30;
+
+/// One sshd listens on so many addresses (`MAX_LISTEN_SOCKS` of OpenSSH).
+const ADDRESSES: usize = 16;
 
 fn address(number: usize) -> String {
     format!("127.0.0.{}", number + 1)
@@ -199,9 +202,9 @@ fn write_playbook(
     Ok(())
 }
 
-/// A real sshd on a port of loopback.
+/// A real sshd on a port of loopback, as often as its addresses need it.
 struct Sshd {
-    process: Child,
+    processes: Vec<Child>,
     folder: Utf8PathBuf,
     port: u16,
 }
@@ -231,12 +234,24 @@ impl Sshd {
             (0..MOST).map(|number| format!("[{}]:{port} {host_key}\n", address(number))).collect::<String>(),
         )
         .map_err(told)?;
-        let listen: String = (0..MOST).map(|number| format!("ListenAddress {}\n", address(number))).collect();
+        let mut server = Self { processes: Vec::new(), folder: folder.to_owned(), port };
+        let numbers: Vec<usize> = (0..MOST).collect();
+        for numbers in numbers.chunks(ADDRESSES) {
+            server.listen(numbers)?;
+        }
+        Ok(server)
+    }
+
+    /// One more process, for the addresses with these numbers.
+    fn listen(&mut self, numbers: &[usize]) -> Result<(), String> {
+        let (folder, port) = (&self.folder, self.port);
+        let listen: String = numbers.iter().map(|number| format!("ListenAddress {}\n", address(*number))).collect();
         let config = format!(
             "Port {port}\n{listen}HostKey {folder}/host_key\nAuthorizedKeysFile {folder}/authorized_keys\n\
              StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\nPermitRootLogin yes\nPrintMotd no\n\
              MaxSessions 500\nMaxStartups 500\nPerSourcePenalties no\n"
         );
+        let told = |error: std::io::Error| format!("sshd: {error}");
         let start = |config: String| {
             std::fs::write(folder.join("sshd_config"), config)?;
             let mut command = Command::new(SSHD);
@@ -245,7 +260,9 @@ impl Sshd {
         };
         let mut process = start(config.clone()).map_err(told)?;
         let patience = Instant::now() + Duration::from_secs(5);
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        let listens =
+            || numbers.iter().all(|number| std::net::TcpStream::connect((address(*number).as_str(), port)).is_ok());
+        while !listens() {
             if process.try_wait().map_err(told)?.is_some() && Instant::now() < patience {
                 // Older ones know no penalties.
                 process = start(config.replace("PerSourcePenalties no\n", "")).map_err(told)?;
@@ -256,7 +273,8 @@ impl Sshd {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        Ok(Self { process, folder: folder.to_owned(), port })
+        self.processes.push(process);
+        Ok(())
     }
 
     /// An inventory in which it has so many names.
@@ -285,7 +303,7 @@ impl Sshd {
 
 impl Drop for Sshd {
     fn drop(&mut self) {
-        process::end(&mut self.process);
+        self.processes.iter_mut().for_each(process::end);
     }
 }
 
