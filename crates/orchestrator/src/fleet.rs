@@ -99,7 +99,7 @@ impl<'a> Fleet<'a> {
         stage: Stage,
         work: impl AsyncFn(&mut Member<'a>, Context<'_, 'a>) -> Result<T, SessionError>,
     ) -> Vec<(&'a str, T)> {
-        self.work(stage, (false, true), |_| true, work).await
+        self.part_of_some(stage, |_| true, work).await
     }
 
     /// As [`Self::each`], for work that keeps to the limits and tells its stages itself: hosts wait for each other in it.
@@ -129,7 +129,7 @@ impl<'a> Fleet<'a> {
         work: impl AsyncFn(&mut Member<'a>, Context<'_, 'a>) -> Result<T, SessionError>,
     ) -> Result<T, RunError> {
         let name = self.any_control_plane()?.0.host.name.as_str();
-        let done = self.work(stage, (false, true), |member| member.host.name == name, work).await;
+        let done = self.part_of_some(stage, |member| member.host.name == name, work).await;
         if let Some((_, result)) = done.into_iter().next() {
             return Ok(result);
         }

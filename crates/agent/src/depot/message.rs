@@ -47,22 +47,11 @@ pub(super) enum Answer {
 }
 
 pub(super) fn write_question(stream: &mut impl Write, asked: &Asked) -> io::Result<()> {
-    let mut head = SecretBytesWriter::default();
-    head.text(&format!("GET /{} HTTP/1.1\r\nHost: depot\r\nAuthorization: Bearer ", asked.sha256));
-    head.0.extend_from_slice(asked.token.expose());
-    head.text(&format!("\r\nRange: {UNIT}={}-\r\nConnection: close\r\n\r\n", asked.from));
-    let head = SecretBytes::new(head.0);
+    let before = format!("GET /{} HTTP/1.1\r\nHost: depot\r\nAuthorization: Bearer ", asked.sha256);
+    let after = format!("\r\nRange: {UNIT}={}-\r\nConnection: close\r\n\r\n", asked.from);
+    let head = SecretBytes::new([before.as_bytes(), asked.token.expose(), after.as_bytes()].concat());
     stream.write_all(head.expose())?;
     stream.flush()
-}
-
-#[derive(Default)]
-struct SecretBytesWriter(Vec<u8>);
-
-impl SecretBytesWriter {
-    fn text(&mut self, text: &str) {
-        self.0.extend_from_slice(text.as_bytes());
-    }
 }
 
 /// Reads a question; `None` when it is none that a client of ours asks.

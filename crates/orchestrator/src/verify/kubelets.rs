@@ -7,7 +7,7 @@ use k8swin_inventory::{Check, Cluster};
 use k8swin_protocol::wire::{Request, Response};
 
 use super::nodes::{logs, state};
-use super::reach::{AGAIN, SETTLES_WITHIN};
+use super::settle::{SETTLES_WITHIN, until_settled};
 use crate::event::Stage;
 use crate::fleet::Fleet;
 use crate::member::{Context, Member};
@@ -35,39 +35,22 @@ pub(super) async fn reach(fleet: &mut Fleet<'_>, nodes: &[NodeStatus]) -> Vec<Fi
     judge(fleet.cluster, &names, &answers)
 }
 
-/// Asks the API server of a control plane for each kubelet, and again for those that failed until they answer or the time
-/// is up: a kubelet that was just restarted does not listen yet, and its node is Ready all the while (facts B.2).
+/// Asks the API server of a control plane for each kubelet, and again for those that failed: why each is not reached.
 async fn ask<'a>(
     member: &mut Member<'a>,
     context: Context<'_, 'a>,
     names: &[String],
     deadline: Instant,
 ) -> Result<Vec<Option<String>>, SessionError> {
-    let mut failures: Vec<Option<String>> = vec![None; names.len()];
-    let mut open: Vec<usize> = (0..names.len()).collect();
-    while !open.is_empty() {
-        let nodes = open.iter().filter_map(|index| names.get(*index).cloned()).collect();
+    let ask = async |member: &mut Member<'a>, nodes| {
         let request = Request::ReachKubelets { nodes };
         let ask = async |member: &mut Member<'a>| member.session()?.ask(request.clone()).await;
-        let Response::Kubelets { failures: found } = member.persist(context, ask).await? else {
-            return Err(SessionError::Nonsense { request: "reach the kubelets" });
-        };
-        for (index, failure) in open.iter().zip(found) {
-            if let Some(place) = failures.get_mut(*index) {
-                *place = failure;
-            }
+        match member.persist(context, ask).await? {
+            Response::Kubelets { failures } => Ok(failures),
+            _ => Err(SessionError::Nonsense { request: "reach the kubelets" }),
         }
-        open.retain(|index| failures.get(*index).is_some_and(Option::is_some));
-        if open.is_empty() || Instant::now() >= deadline {
-            break;
-        }
-        tokio::select! {
-            biased;
-            () = context.options.cancel.cancelled() => return Err(SessionError::Cancelled),
-            () = tokio::time::sleep(AGAIN) => {}
-        }
-    }
-    Ok(failures)
+    };
+    until_settled(member, context, deadline, names, None, ask, |_, failure| failure.is_none()).await
 }
 
 /// Judges what each API server got from each kubelet.

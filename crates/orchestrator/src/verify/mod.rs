@@ -8,6 +8,7 @@ mod kubelets;
 mod nodes;
 mod pods;
 mod reach;
+mod settle;
 #[cfg(test)]
 mod tests;
 

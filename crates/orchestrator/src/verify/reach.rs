@@ -12,6 +12,7 @@ use k8swin_protocol::wire::{Request, Response};
 
 use super::nodes::{logs, state};
 use super::pods::{ImagePod, NAME, TestPods};
+use super::settle::{SETTLES_WITHIN, until_settled};
 use crate::RunError;
 use crate::event::Stage;
 use crate::fleet::Fleet;
@@ -27,14 +28,8 @@ use crate::session::SessionError;
 /// How long one connection may take. Hosts are near each other.
 const TIMEOUT_MS: u32 = 2_000;
 
-/// How long what fails is tried again: kube-proxy on Windows needs a second for each service (facts B.6).
-pub(super) const SETTLES_WITHIN: Duration = Duration::from_secs(30);
-
 /// How long a web server may take from the start of its container to its first answer.
 const SERVES_WITHIN: Duration = Duration::from_secs(120);
-
-/// Between two tries.
-pub(super) const AGAIN: Duration = Duration::from_secs(1);
 
 /// The port of the `kubernetes` service.
 const SERVICE_PORT: u16 = 443;
@@ -119,31 +114,15 @@ async fn connect<'a>(
     deadline: Instant,
     is_reached: impl Fn(usize, &Outcome) -> bool,
 ) -> Result<Vec<Outcome>, SessionError> {
-    let mut outcomes: Vec<Outcome> = vec![Outcome::Silent; targets.len()];
-    let mut open: Vec<usize> = (0..targets.len()).collect();
-    while !open.is_empty() {
-        let asked = open.iter().filter_map(|index| targets.get(*index).cloned()).collect();
-        let request = Request::Connect(Connect { targets: asked, timeout_ms: TIMEOUT_MS });
+    let ask = async |member: &mut Member<'a>, targets| {
+        let request = Request::Connect(Connect { targets, timeout_ms: TIMEOUT_MS });
         let ask = async |member: &mut Member<'a>| member.session()?.ask(request.clone()).await;
-        let Response::Connected { attempts } = member.persist(context, ask).await? else {
-            return Err(SessionError::Nonsense { request: "connect" });
-        };
-        for (index, attempt) in open.iter().zip(attempts) {
-            if let Some(outcome) = outcomes.get_mut(*index) {
-                *outcome = attempt.outcome;
-            }
+        match member.persist(context, ask).await? {
+            Response::Connected { attempts } => Ok(attempts.into_iter().map(|attempt| attempt.outcome).collect()),
+            _ => Err(SessionError::Nonsense { request: "connect" }),
         }
-        open.retain(|index| outcomes.get(*index).is_some_and(|outcome| !is_reached(*index, outcome)));
-        if open.is_empty() || Instant::now() >= deadline {
-            break;
-        }
-        tokio::select! {
-            biased;
-            () = context.options.cancel.cancelled() => return Err(SessionError::Cancelled),
-            () = tokio::time::sleep(AGAIN) => {}
-        }
-    }
-    Ok(outcomes)
+    };
+    until_settled(member, context, deadline, &targets, Outcome::Silent, ask, is_reached).await
 }
 
 /// Judges how the other nodes reach each node's pod.
