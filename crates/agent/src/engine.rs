@@ -1,6 +1,7 @@
 //! The engine: check, apply and take back of resources with the ledger kept in step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::Duration;
 
 use k8swin_protocol::resource::{CheckOutcome, Content, Phase, Planned, ResourceId};
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::blobs;
 use crate::ledger::{self, Entry, Ledger};
 use crate::platform::{Permissions, Platform, PlatformError, Result};
-use crate::resources::{Applied, Context, Prior, Removal, Resource, file};
+use crate::resources::{Applied, Context, Prior, Removal, Resource, Table, file};
 
 /// How often, and how many times, something that a resource waits for is looked for: two minutes.
 const POLL: Duration = Duration::from_millis(500);
@@ -27,6 +28,17 @@ pub(crate) trait Watcher<P: ?Sized> {
     /// # Errors
     /// When the work must not go on.
     fn alive(&mut self, host: &mut P) -> Result<()>;
+}
+
+/// Nobody watches.
+pub(crate) struct Nobody;
+
+impl<P: ?Sized> Watcher<P> for Nobody {
+    fn started(&mut self, _difference: &str) {}
+
+    fn alive(&mut self, _host: &mut P) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// How to take back one change.
@@ -45,13 +57,15 @@ pub(crate) struct Undo<R> {
 pub(crate) struct Engine<'a, R: Resource> {
     host: &'a mut R::Platform,
     ledger: Ledger<R>,
+    /// The host's routes, while several resources are compared with them.
+    table: Option<Rc<Table>>,
 }
 
 impl<'a, R: Resource> Engine<'a, R> {
     /// Reads the ledger.
     pub(crate) fn new(host: &'a mut R::Platform) -> Result<Self> {
         let ledger = Ledger::load(host)?;
-        Ok(Self { host, ledger })
+        Ok(Self { host, ledger, table: None })
     }
 
     /// What is owned, in order.
@@ -61,20 +75,14 @@ impl<'a, R: Resource> Engine<'a, R> {
 
     /// The names of the services that are owned, in order.
     pub(crate) fn services(&self) -> Vec<String> {
-        let services = self.ledger.entries.iter().filter_map(|entry| entry.planned.resource.service());
+        let services = self.ledger.entries().iter().filter_map(|entry| entry.planned.resource.service());
         services.map(str::to_owned).collect()
     }
 
     /// What is owned of a phase, newest first.
     pub(crate) fn owned_of(&self, phase: Phase) -> Vec<ResourceId> {
-        let entries = self.ledger.entries.iter().rev().filter(|entry| entry.planned.phase == phase);
+        let entries = self.ledger.entries().iter().rev().filter(|entry| entry.planned.phase == phase);
         entries.map(|entry| entry.planned.resource.id()).collect()
-    }
-
-    /// The network resources that are owned, in order.
-    pub(crate) fn network(&self) -> Vec<ResourceId> {
-        let planned = self.ledger.entries.iter().map(|entry| &entry.planned.resource);
-        planned.filter(|resource| resource.is_network()).map(Resource::id).collect()
     }
 
     /// An owned resource as it was last planned.
@@ -84,7 +92,7 @@ impl<'a, R: Resource> Engine<'a, R> {
 
     /// The cluster that the host belongs to.
     pub(crate) fn cluster(&self) -> Option<String> {
-        (!self.ledger.entries.is_empty()).then(|| self.ledger.cluster.clone())
+        (!self.ledger.entries().is_empty()).then(|| self.ledger.cluster.clone())
     }
 
     /// The name under which owned resources are recorded.
@@ -104,21 +112,27 @@ impl<'a, R: Resource> Engine<'a, R> {
 
     /// Compares all resources with the host. Changes nothing.
     pub(crate) fn check_all(&mut self, planned: &[Planned<R>]) -> Result<Checked> {
-        let mut outcomes = Vec::with_capacity(planned.len());
+        let mut differing = Vec::new();
         let mut missing = BTreeSet::new();
-        for resource in planned.iter().map(|planned| &planned.resource) {
-            let context = self.context(resource)?;
-            let outcome = resource.check(self.host, &context)?;
-            if outcome != CheckOutcome::InSync
-                && let Some(sha256) = self.missing_blob(resource, &context)?
-            {
-                missing.insert(sha256);
+        self.with_table(planned, |engine| {
+            for resource in planned.iter().map(|planned| &planned.resource) {
+                let context = engine.context(resource)?;
+                let outcome = resource.check(engine.host, &context)?;
+                if outcome != CheckOutcome::InSync {
+                    missing.extend(engine.missing_blob(resource, &context)?);
+                    differing.push((resource.id(), outcome));
+                }
             }
-            outcomes.push((resource.id(), outcome));
-        }
-        let known: BTreeSet<_> = outcomes.iter().map(|(id, _)| id.clone()).collect();
+            Ok(())
+        })?;
+        let known: BTreeSet<_> = planned.iter().map(|planned| planned.resource.id()).collect();
         let orphans = self.owned().into_iter().filter(|id| !known.contains(id)).collect();
-        Ok(Checked { outcomes, missing_blobs: missing.into_iter().collect(), orphans })
+        Ok(Checked {
+            in_sync: planned.len() - differing.len(),
+            differing,
+            missing_blobs: missing.into_iter().collect(),
+            orphans,
+        })
     }
 
     /// Checks a resource and applies it if it drifted.
@@ -167,6 +181,12 @@ impl<'a, R: Resource> Engine<'a, R> {
         if let Applied::AfterReboot(reason) = applied {
             return Ok(ResourceResult::NeedsReboot { reason });
         }
+        self.changed(planned)
+    }
+
+    /// The result of a resource that was changed.
+    fn changed(&mut self, planned: &Planned<R>) -> Result<ResourceResult> {
+        let (resource, id) = (&planned.resource, planned.resource.id());
         let context = self.context(resource)?;
         match resource.check(self.host, &context)? {
             CheckOutcome::InSync => Ok(ResourceResult::Changed),
@@ -181,6 +201,33 @@ impl<'a, R: Resource> Engine<'a, R> {
         }
     }
 
+    /// The network resources that are owned and not known to be in place, in order.
+    pub(crate) fn network_to_mend(&mut self) -> Result<Vec<ResourceId>> {
+        let planned = self.ledger.entries().iter().map(|entry| &entry.planned);
+        let network: Vec<_> = planned.filter(|planned| planned.resource.is_network()).cloned().collect();
+        self.with_table(&network, |engine| {
+            let mut to_mend = Vec::new();
+            for resource in network.iter().map(|planned| &planned.resource) {
+                let context = engine.context(resource)?;
+                // What cannot be checked is told by whoever mends it.
+                if resource.check(engine.host, &context) != Ok(CheckOutcome::InSync) {
+                    to_mend.push(resource.id());
+                }
+            }
+            Ok(to_mend)
+        })
+    }
+
+    /// Does something for several resources, for which the host's routes are read once. They do not change meanwhile.
+    fn with_table<T>(&mut self, planned: &[Planned<R>], work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        if planned.iter().filter(|planned| planned.resource.is_route()).count() > 1 {
+            self.table = Some(Rc::new(Table::read(self.host)?));
+        }
+        let done = work(self);
+        self.table = None;
+        done
+    }
+
     /// Whether a resource differs from the host.
     pub(crate) fn is_drifted(&mut self, planned: &Planned<R>) -> Result<bool> {
         let context = self.context(&planned.resource)?;
@@ -189,9 +236,98 @@ impl<'a, R: Resource> Engine<'a, R> {
 
     /// How to take back what applying a resource is about to change.
     pub(crate) fn undo_for(&mut self, planned: &Planned<R>, at_start: Option<Prior>) -> Result<Undo<R>> {
-        let before = planned.resource.capture(self.host)?;
+        let context = self.context(&planned.resource)?;
+        let before = planned.resource.capture(self.host, &context)?;
         let entry = self.ledger.entry(&planned.resource.id()).cloned();
         Ok(Undo { planned: planned.clone(), before, at_start, entry })
+    }
+
+    /// What is there now of several resources, where that can be told.
+    pub(crate) fn capture_all(&mut self, planned: &[Planned<R>]) -> Vec<Option<Prior>> {
+        let capture = |engine: &mut Self| {
+            let capture = |planned: &Planned<R>| {
+                let context = engine.context(&planned.resource).ok()?;
+                planned.resource.capture(engine.host, &context).ok()
+            };
+            Ok(planned.iter().map(capture).collect())
+        };
+        self.with_table(planned, capture).unwrap_or_else(|_| vec![None; planned.len()])
+    }
+
+    /// How to take back what applying those of several resources that drifted is about to change.
+    pub(crate) fn undo_for_drifted(
+        &mut self,
+        planned: &[Planned<R>],
+        at_start: impl Iterator<Item = Option<Prior>>,
+    ) -> Result<Vec<Undo<R>>> {
+        self.with_table(planned, |engine| {
+            let mut undo = Vec::new();
+            for (planned, at_start) in planned.iter().zip(at_start) {
+                if engine.is_drifted(planned)? {
+                    undo.push(engine.undo_for(planned, at_start)?);
+                }
+            }
+            Ok(undo)
+        })
+    }
+
+    /// Applies routes, which do not stand in each other's way: the host's are read before and after all of them, and the
+    /// ledger is written once. The results of all that were reached; the last one is the failure, if there was one.
+    pub(crate) fn apply_routes(
+        &mut self,
+        routes: &[Planned<R>],
+        started: &mut dyn FnMut(ResourceId, &str),
+    ) -> Result<Vec<(ResourceId, ResourceResult)>> {
+        let _held = match routes.first() {
+            Some(planned) => self.hold(&planned.resource)?,
+            None => return Ok(Vec::new()),
+        };
+        let changed = self.with_table(routes, |engine| {
+            let (mut drifted, mut dirty) = (Vec::new(), false);
+            for planned in routes {
+                let context = engine.context(&planned.resource)?;
+                if let CheckOutcome::Drifted { difference, .. } = planned.resource.check(engine.host, &context)? {
+                    started(planned.resource.id(), &difference);
+                    dirty |= engine.note(planned)?;
+                    drifted.push((planned, context));
+                } else if let Some(entry) = engine.ledger.entry_mut(&planned.resource.id())
+                    && entry.planned != *planned
+                {
+                    entry.planned = planned.clone();
+                    dirty = true;
+                }
+            }
+            if dirty {
+                engine.ledger.save(engine.host)?;
+            }
+            let mut changed = BTreeMap::new();
+            for (planned, context) in drifted {
+                let applied = planned.resource.apply(engine.host, &context, &mut Nobody);
+                let failed = applied.is_err();
+                changed.insert(planned.resource.id(), applied);
+                if failed {
+                    break;
+                }
+            }
+            Ok(changed)
+        })?;
+        self.with_table(routes, |engine| {
+            let mut results = Vec::new();
+            for planned in routes {
+                let id = planned.resource.id();
+                let result = match changed.get(&id) {
+                    None => ResourceResult::Unchanged,
+                    Some(Err(error)) => ResourceResult::Failed(error.clone().into()),
+                    Some(Ok(_)) => engine.changed(planned).unwrap_or_else(|error| ResourceResult::Failed(error.into())),
+                };
+                let failed = matches!(result, ResourceResult::Failed(_));
+                results.push((id, result));
+                if failed {
+                    break;
+                }
+            }
+            Ok(results)
+        })
     }
 
     /// Takes back one change.
@@ -199,15 +335,9 @@ impl<'a, R: Resource> Engine<'a, R> {
         let _held = self.hold(&undo.planned.resource)?;
         undo.planned.resource.take_back(self.host, &undo.before, Removal::Prune)?;
         let id = undo.planned.resource.id();
-        match (self.ledger.entries.iter().position(|entry| entry.planned.resource.id() == id), &undo.entry) {
-            (Some(position), None) => drop(self.ledger.entries.remove(position)),
-            (Some(position), Some(before)) => {
-                if let Some(entry) = self.ledger.entries.get_mut(position) {
-                    entry.clone_from(before);
-                }
-            }
-            (None, Some(before)) => self.ledger.entries.push(before.clone()),
-            (None, None) => {}
+        match &undo.entry {
+            Some(before) => self.ledger.put(before.clone()),
+            None => self.ledger.remove(&id),
         }
         self.ledger.save(self.host)?;
         self.tidy()
@@ -232,14 +362,14 @@ impl<'a, R: Resource> Engine<'a, R> {
     fn take_back_held(&mut self, id: &ResourceId, removal: Removal) -> Result<()> {
         let Some(entry) = self.ledger.entry(id).cloned() else { return Ok(()) };
         entry.planned.resource.take_back(self.host, &entry.prior, removal)?;
-        self.ledger.entries.retain(|entry| entry.planned.resource.id() != *id);
+        self.ledger.remove(id);
         self.remove_empty_folders()?;
         self.ledger.save(self.host)
     }
 
     /// What is left to do after removal: an empty ledger goes, with all that belongs to it.
     pub(crate) fn tidy(&mut self) -> Result<()> {
-        if self.ledger.entries.is_empty() { ledger::remove_records(self.host) } else { Ok(()) }
+        if self.ledger.entries().is_empty() { ledger::remove_records(self.host) } else { Ok(()) }
     }
 
     /// The host.
@@ -280,6 +410,11 @@ impl<'a, R: Resource> Engine<'a, R> {
 
     /// Writes down, before the first change, what the host had; later runs only update what is planned.
     fn record_intent(&mut self, planned: &Planned<R>) -> Result<()> {
+        if self.note(planned)? { self.ledger.save(self.host) } else { Ok(()) }
+    }
+
+    /// Notes in the ledger what is about to be changed; whether it must be written.
+    fn note(&mut self, planned: &Planned<R>) -> Result<bool> {
         let id = planned.resource.id();
         let mut dirty = false;
         match self.ledger.entry_mut(&id) {
@@ -289,8 +424,9 @@ impl<'a, R: Resource> Engine<'a, R> {
                 dirty = true;
             }
             None => {
-                let prior = planned.resource.capture(self.host)?;
-                self.ledger.entries.push(Entry { planned: planned.clone(), prior, started_with: None });
+                let context = self.context(&planned.resource)?;
+                let prior = planned.resource.capture(self.host, &context)?;
+                self.ledger.put(Entry { planned: planned.clone(), prior, started_with: None });
                 dirty = true;
             }
         }
@@ -300,7 +436,7 @@ impl<'a, R: Resource> Engine<'a, R> {
                 dirty = true;
             }
         }
-        if dirty { self.ledger.save(self.host) } else { Ok(()) }
+        Ok(dirty)
     }
 
     fn missing_folders(&mut self, resource: &R) -> Result<Vec<HostPath>> {
@@ -358,7 +494,7 @@ impl<'a, R: Resource> Engine<'a, R> {
             }
             copies.extend(self.ledger.copies(blob.sha256).into_iter().filter(|path| *path != file.path));
         }
-        Ok(Context { recorded, started_with, copies })
+        Ok(Context { recorded, started_with, copies, table: self.table.clone() })
     }
 
     fn missing_blob(&mut self, resource: &R, context: &Context) -> Result<Option<Sha256>> {

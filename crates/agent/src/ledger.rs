@@ -3,6 +3,8 @@
 //! An entry is written before its resource is first changed and never overwritten by a later run: however often a run is
 //! killed, `prior` stays what the host had before k8swin came. Nothing in it is secret: files are named by digest.
 
+use std::collections::BTreeMap;
+
 use k8swin_protocol::resource::{Planned, ResourceId};
 use k8swin_protocol::{HostPath, Os, Sha256};
 use serde::de::DeserializeOwned;
@@ -22,7 +24,10 @@ pub(crate) struct Ledger<R> {
     /// Folders that were made because a file needed them, in the order in which they were made.
     pub(crate) folders: Vec<HostPath>,
     /// In the order in which resources were first applied.
-    pub(crate) entries: Vec<Entry<R>>,
+    entries: Vec<Entry<R>>,
+    /// Where each is among them: a host has a route to every other one.
+    #[serde(skip)]
+    places: BTreeMap<ResourceId, usize>,
 }
 
 /// A resource that k8swin changed, or was about to change.
@@ -39,7 +44,13 @@ pub(crate) struct Entry<R> {
 
 impl<R> Default for Ledger<R> {
     fn default() -> Self {
-        Self { version: VERSION, cluster: String::new(), folders: Vec::new(), entries: Vec::new() }
+        Self {
+            version: VERSION,
+            cluster: String::new(),
+            folders: Vec::new(),
+            entries: Vec::new(),
+            places: BTreeMap::new(),
+        }
     }
 }
 
@@ -66,12 +77,18 @@ impl<R: Resource + Serialize + DeserializeOwned> Ledger<R> {
                 "use the version of k8swin that wrote it, or remove the file by hand to disown what it lists",
             )
         };
-        let ledger: Self =
+        let mut ledger: Self =
             serde_json::from_slice(bytes.expose()).map_err(|error| unreadable(format!("not a ledger: {error}")))?;
         if ledger.version != VERSION {
             return Err(unreadable(format!("a ledger of version {}, expected {VERSION}", ledger.version)));
         }
+        ledger.index();
         Ok(ledger)
+    }
+
+    fn index(&mut self) {
+        let ids = self.entries.iter().map(|entry| entry.planned.resource.id());
+        self.places = ids.enumerate().map(|(place, id)| (id, place)).collect();
     }
 
     /// Writes the ledger.
@@ -84,14 +101,41 @@ impl<R: Resource + Serialize + DeserializeOwned> Ledger<R> {
         host.write_file(&path, &json, &permissions)
     }
 
+    /// All entries, in the order in which resources were first applied.
+    pub(crate) fn entries(&self) -> &[Entry<R>] {
+        &self.entries
+    }
+
     /// The entry of a resource.
     pub(crate) fn entry(&self, id: &ResourceId) -> Option<&Entry<R>> {
-        self.entries.iter().find(|entry| entry.planned.resource.id() == *id)
+        self.entries.get(*self.places.get(id)?)
     }
 
     /// The entry of a resource.
     pub(crate) fn entry_mut(&mut self, id: &ResourceId) -> Option<&mut Entry<R>> {
-        self.entries.iter_mut().find(|entry| entry.planned.resource.id() == *id)
+        self.entries.get_mut(*self.places.get(id)?)
+    }
+
+    /// Adds an entry, or puts it in the place of the one of the same resource.
+    pub(crate) fn put(&mut self, entry: Entry<R>) {
+        let id = entry.planned.resource.id();
+        match self.entry_mut(&id) {
+            Some(place) => *place = entry,
+            None => {
+                self.places.insert(id, self.entries.len());
+                self.entries.push(entry);
+            }
+        }
+    }
+
+    /// Strikes out the entry of a resource.
+    pub(crate) fn remove(&mut self, id: &ResourceId) {
+        if let Some(place) = self.places.remove(id) {
+            self.entries.remove(place);
+            for other in self.places.values_mut().filter(|other| **other > place) {
+                *other -= 1;
+            }
+        }
     }
 
     /// What is owned, in order.

@@ -9,7 +9,7 @@ use k8swin_protocol::resource::{LinuxResource, ResourceId, WindowsResource};
 use k8swin_protocol::wire::ResourceResult;
 
 use crate::change;
-use crate::engine::{Engine, Watcher};
+use crate::engine::{Engine, Nobody};
 use crate::platform::{Host, HostLock, Platform, PlatformError, Result};
 use crate::resources::Resource;
 
@@ -142,8 +142,8 @@ fn attempt(host: &mut Host) -> Attempt {
 
 fn attempt_all<R: Resource>(host: &mut R::Platform) -> Attempt {
     let mut attempt = Attempt::default();
-    let ids = match Engine::<R>::new(host) {
-        Ok(engine) => engine.network(),
+    let ids = match to_mend::<R>(host) {
+        Ok(ids) => ids,
         Err(failure) => return Attempt { failure: Some(failure), ..attempt },
     };
     for id in ids {
@@ -157,6 +157,11 @@ fn attempt_all<R: Resource>(host: &mut R::Platform) -> Attempt {
     attempt
 }
 
+fn to_mend<R: Resource>(host: &mut R::Platform) -> Result<Vec<ResourceId>> {
+    let _held = host.hold_network()?;
+    Engine::<R>::new(host)?.network_to_mend()
+}
+
 /// Puts one resource in place, unless the orchestrator's agent has disowned it since.
 fn apply<R: Resource>(host: &mut R::Platform, id: &ResourceId) -> Result<bool> {
     let _held = host.hold_network()?;
@@ -168,17 +173,6 @@ fn apply<R: Resource>(host: &mut R::Platform, id: &ResourceId) -> Result<bool> {
         ResourceResult::Failed(failure) => {
             Err(PlatformError { attempted: failure.attempted, answer: failure.answer, hint: failure.hint })
         }
-    }
-}
-
-/// Nobody watches at boot.
-struct Nobody;
-
-impl<P: ?Sized> Watcher<P> for Nobody {
-    fn started(&mut self, _difference: &str) {}
-
-    fn alive(&mut self, _host: &mut P) -> Result<()> {
-        Ok(())
     }
 }
 

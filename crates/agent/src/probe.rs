@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use k8swin_protocol::probe::{Ask, Attempt, BULK, Connect, Listen, Outcome, Target};
+use k8swin_protocol::probe::{Ask, BULK, Connect, Listen, Outcome, Target};
 
 /// Between two looks for a new connection.
 const POLL: Duration = Duration::from_millis(5);
@@ -108,7 +108,7 @@ fn patient(stream: &TcpStream, patience: Duration) -> io::Result<()> {
 }
 
 /// Tries all targets, many at once.
-pub(crate) fn connect(wanted: &Connect) -> Vec<Attempt> {
+pub(crate) fn connect(wanted: &Connect) -> Vec<Outcome> {
     let patience = Duration::from_millis(wanted.timeout_ms.into());
     let queue: Mutex<VecDeque<(usize, &Target)>> = Mutex::new(wanted.targets.iter().enumerate().collect());
     let done: Mutex<Vec<(usize, Outcome)>> = Mutex::new(Vec::new());
@@ -126,12 +126,7 @@ pub(crate) fn connect(wanted: &Connect) -> Vec<Attempt> {
     });
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(index, _)| *index);
-    let attempt = |(target, (_, outcome)): (&Target, (usize, Outcome))| attempted(target.address, target.port, outcome);
-    wanted.targets.iter().zip(done).map(attempt).collect()
-}
-
-fn attempted(address: Ipv4Addr, port: u16, outcome: Outcome) -> Attempt {
-    Attempt { address, port, outcome }
+    done.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
 fn attempt(target: &Target, patience: Duration) -> Outcome {
@@ -210,7 +205,7 @@ mod tests {
 
     fn ask_port(port: u16, ask: Ask) -> Outcome {
         let target = Target { address: Ipv4Addr::LOCALHOST, port, ask };
-        connect(&Connect { targets: vec![target], timeout_ms: 2000 }).remove(0).outcome
+        connect(&Connect { targets: vec![target], timeout_ms: 2000 }).remove(0)
     }
 
     fn free_port() -> u16 {
@@ -281,8 +276,8 @@ mod tests {
             reader
         });
         let target = Target { address: Ipv4Addr::LOCALHOST, port, ask: Ask::Token(TOKEN.to_owned()) };
-        let attempts = connect(&Connect { targets: vec![target], timeout_ms: 300 });
-        assert_eq!(attempts[0].outcome, Outcome::Stalled);
+        let outcomes = connect(&Connect { targets: vec![target], timeout_ms: 300 });
+        assert_eq!(outcomes[0], Outcome::Stalled);
         drop(lossy.join().unwrap());
     }
 }

@@ -2,7 +2,7 @@
 
 mod apply;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, Write};
 use std::ops::ControlFlow;
 
@@ -12,7 +12,7 @@ use k8swin_protocol::wire::{
     self, AgentEvent, Failure, FromAgent, Hello, PROTOCOL, Request, ResourceResult, Response, ToAgent, WireBytes,
     WireError,
 };
-use k8swin_protocol::{Facts, HostPath};
+use k8swin_protocol::{Facts, HostPath, Sha256, raw};
 
 use self::apply::Detach;
 use crate::depot::{self, Depot};
@@ -70,7 +70,7 @@ fn gather<R: Resource>(host: &mut R::Platform) -> Result<Facts> {
         Facts::Linux(facts) => &mut facts.common,
         Facts::Windows(facts) => &mut facts.common,
     };
-    common.owned = engine.owned();
+    common.owned = engine.owned().into_iter().collect();
     common.cluster = engine.cluster().or(common.cluster.take());
     let services = engine.services();
     common.services = services.iter().map(|name| host.service_status(name)).collect::<Result<_>>()?;
@@ -130,13 +130,24 @@ impl<'a, R: Resource, W: Write> Session<'a, R, W> {
                 }
                 Err(error) => return Err(error.into()),
             };
-            match wire::decode(&line) {
+            let message = match wire::decode(&line) {
+                Ok(message) => raw::complete(message, input),
+                Err(error) => {
+                    self.output.send(&unreadable(&error))?;
+                    continue;
+                }
+            };
+            match message {
                 Ok(message) => {
                     if self.answer(message)?.is_break() {
                         return Ok(());
                     }
                 }
-                Err(error) => self.output.send(&unreadable(&error))?,
+                // What comes next is no line.
+                Err(error) => {
+                    self.output.send(&unreadable(&error))?;
+                    return Err(error.into());
+                }
             }
         }
     }
@@ -161,7 +172,7 @@ impl<'a, R: Resource, W: Write> Session<'a, R, W> {
         let response = match request {
             Request::Facts => Response::Facts(Box::new(gather::<R>(self.host)?)),
             Request::Listen(wanted) => Response::Listening { ports: self.host.listen(&wanted)? },
-            Request::Connect(wanted) => Response::Connected { attempts: self.host.connect(&wanted)? },
+            Request::Connect(wanted) => Response::Connected { outcomes: self.host.connect(&wanted)? },
             Request::Check { resources } => {
                 let resources = R::unpack(resources)?;
                 Response::Checked(Engine::<R>::new(self.host)?.check_all(&resources)?)
@@ -174,6 +185,10 @@ impl<'a, R: Resource, W: Write> Session<'a, R, W> {
                 };
                 Response::Staged { received }
             }
+            Request::PutRaw { .. } => {
+                return Err(PlatformError::new("take a piece of a file", "its bytes are missing"));
+            }
+            Request::TryBytes { arrived } => Response::Arrived { sha256: Sha256::of(&arrived) },
             Request::OpenDepot(wanted) => Response::DepotOpen(self.depot.open(self.host, &wanted)?),
             Request::CloseDepot => {
                 self.depot.close(self.host)?;
@@ -193,6 +208,7 @@ impl<'a, R: Resource, W: Write> Session<'a, R, W> {
             Request::Prune { keep } => {
                 let _held = self.lock_host("remove what is no longer planned")?;
                 let owned = Engine::<R>::new(self.host)?.owned();
+                let keep: BTreeSet<_> = keep.into_iter().collect();
                 let gone = owned.into_iter().rev().filter(|id| !keep.contains(id)).collect();
                 self.take_back(id, gone, Removal::Prune)?
             }

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use k8swin_protocol::resource::{
-    CheckOutcome, Content, Directory, File, HostResources, LinuxResource, Phase, Planned, Protection,
-};
+use k8swin_protocol::resource::{Content, Directory, File, HostResources, LinuxResource, Phase, Planned, Protection};
 use k8swin_protocol::wire::{self, FromAgent, Request, Response, ToAgent};
 use k8swin_protocol::{HostPath, Sha256};
 use k8swin_transport::{AgentBinary, AgentFate, Options, Secrets, connect};
@@ -358,15 +356,14 @@ async fn check(
 ) -> Result<(), String> {
     let told = |failure: wire::Failure| format!("{}: {failure}", host.name);
     let mut session = connect(host, agent, None, options).await.map_err(|error| told(error.failure()))?;
-    session.send(line.to_owned().into()).await.map_err(|error| told(error.failure()))?;
+    session.send(line.as_bytes().to_vec().into()).await.map_err(|error| told(error.failure()))?;
     let answer = session.receive().await.map_err(|error| told(error.failure()))?;
     let checked = match wire::decode(&answer) {
         Ok(FromAgent::Reply { response: Response::Checked(checked), .. }) => checked,
         Ok(FromAgent::Failed { failure, .. }) => return Err(told(failure)),
         _ => return Err(format!("{}: the agent said something else", host.name)),
     };
-    let wrong = checked.outcomes.iter().find(|(_, outcome)| *outcome != CheckOutcome::InSync);
-    if let Some((resource, outcome)) = wrong {
+    if let Some((resource, outcome)) = checked.differing.first() {
         return Err(format!("{}: {resource} is not as it should be: {outcome:?}", host.name));
     }
     session.close(fate).await.map_err(|error| told(error.failure()))

@@ -49,7 +49,7 @@ fn carries(adapter: &Adapter, address: Ipv4Addr) -> bool {
 fn network_exists(facts: &WindowsFacts) -> bool {
     let docker = facts.docker.as_ref().and_then(|docker| docker.networks.get(paths::POD_NETWORK));
     docker.is_some_and(|network| network.driver == "transparent")
-        || facts.common.owned.iter().any(|id| id.as_str() == format!("transparent-network:{}", paths::POD_NETWORK))
+        || facts.common.owned.contains(format!("transparent-network:{}", paths::POD_NETWORK).as_str())
 }
 
 fn only<'a>(mut candidates: impl Iterator<Item = &'a Adapter>) -> Option<&'a Adapter> {

@@ -36,7 +36,7 @@ pub enum DockerDecision<'a> {
 #[must_use]
 pub fn docker_decision<'a>(windows: &'a WindowsHost, facts: &'a WindowsFacts) -> DockerDecision<'a> {
     let service = format!("service:{SERVICE}");
-    let ours = facts.common.owned.iter().any(|resource| resource.as_str() == service);
+    let ours = facts.common.owned.contains(service.as_str());
     match (&windows.docker, &facts.docker) {
         (Some(zip), _) if ours => DockerDecision::Install(zip),
         (None, _) if ours => DockerDecision::NoLongerNamed,
@@ -87,7 +87,7 @@ fn service(folder: &HostPath, programs: &[String], plan: &HostPlan<'_, WindowsRe
     WindowsService {
         name: SERVICE.to_owned(),
         display_name: "Docker Engine".to_owned(),
-        inputs: plan.inputs(&format!("{program} {} {}", arguments.join(" "), programs.join(" "))),
+        inputs: plan.inputs(&format!("{program} {} {}", arguments.join(" "), programs.join(" ")), ""),
         run: ServiceProgram::Native { program, arguments },
         depends_on: Vec::new(),
     }

@@ -157,7 +157,7 @@ fn node_network(plan: &mut Plan<'_>, network: &NodeNetwork, agent: HostPath) -> 
         ..unit("Routes to the pods of other nodes (k8swin)", ServiceKind::Notify, &[ONLINE, "docker.service"])
     }
     .text()?;
-    let inputs = plan.inputs(&format!("{text}{kept:?}"));
+    let inputs = plan.inputs(&text, &format!("{kept:?}"));
 
     let settings = [
         LinuxResource::KernelModule(KernelModule { name: "br_netfilter".into() }),
@@ -198,7 +198,7 @@ fn service(
 ) -> Result<(), BlueprintError> {
     let name = program.file_name(Os::Linux);
     let unit = Unit { program: Os::Linux.bin().join(&name), arguments: flags.arguments(), ..unit }.text()?;
-    let inputs = plan.inputs(&unit);
+    let inputs = plan.inputs(&unit, "");
     plan.push(phase, LinuxResource::SystemdUnit(SystemdUnit { name, unit, inputs }));
     Ok(())
 }

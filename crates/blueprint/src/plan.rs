@@ -156,8 +156,8 @@ impl<'a, R: FileSystemResource> HostPlan<'a, R> {
 
     /// The digest of everything that a service reads at its start: its definition, every planned file that the definition
     /// names, and every planned file that those files name, such as the keys in a kubeconfig. Nobody keeps a list of
-    /// them by hand, so that none can be forgotten.
-    pub(crate) fn inputs(&self, definition: &str) -> Sha256 {
+    /// them by hand, so that none can be forgotten. `more` is what it reads beyond files, in which none are looked for.
+    pub(crate) fn inputs(&self, definition: &str, more: &str) -> Sha256 {
         let mut read: BTreeMap<&HostPath, Sha256> = BTreeMap::new();
         let mut texts = vec![definition];
         while let Some(text) = texts.pop() {
@@ -169,7 +169,7 @@ impl<'a, R: FileSystemResource> HostPlan<'a, R> {
                 }
             }
         }
-        let mut parts = vec![definition.to_owned()];
+        let mut parts = vec![format!("{definition}{more}")];
         parts.extend(read.into_iter().flat_map(|(path, digest)| [path.to_string(), digest.to_string()]));
         Sha256::of_parts(parts.iter().map(String::as_bytes))
     }

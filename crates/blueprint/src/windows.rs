@@ -151,7 +151,7 @@ fn services(plan: &mut Plan<'_>, agent: &HostPath, kept: &[WindowsResource], ser
         display_name: "k8swin network".to_owned(),
         run: ServiceProgram::NetworkReconciler,
         depends_on: vec![docker::SERVICE.to_owned()],
-        inputs: plan.inputs(&format!("{agent} {kept:?}")),
+        inputs: plan.inputs(&format!("{agent} "), &format!("{kept:?}")),
     };
     plan.push(Phase::WindowsNodes, WindowsResource::Service(network));
 
@@ -195,7 +195,7 @@ fn supervised(
     let service = WindowsService {
         name: program.file_name(Os::Linux),
         display_name: display_name.to_owned(),
-        inputs: plan.inputs(&definition),
+        inputs: plan.inputs(&definition, ""),
         run: ServiceProgram::Supervised(run),
         depends_on: depends_on.iter().map(|name| (*name).to_owned()).collect(),
     };

@@ -1,6 +1,6 @@
 //! One host of a run: its session, what is known of it, and how it gets over lost connections and restarts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8swin_inventory::{Cluster, Host};
 use k8swin_protocol::facts::{ServiceState, ServiceStatus};
 use k8swin_protocol::probe::Listen;
-use k8swin_protocol::resource::HostResources;
+use k8swin_protocol::resource::{HostResources, ResourceId};
 use k8swin_protocol::wire::{Checked, Failure, LockAnswer, Request, Response, ToAgent};
 use k8swin_protocol::{Facts, Os};
 use k8swin_transport::{AgentBinary, AgentFate, ConnectError, TransportError};
@@ -19,7 +19,7 @@ use crate::Options;
 use crate::event::{Event, Stage};
 use crate::journal::Teller;
 use crate::report::HostSummary;
-use crate::session::{AgentSession, SessionError};
+use crate::session::{AgentSession, RawInput, SessionError};
 
 /// How long opening one connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -54,9 +54,13 @@ pub(crate) struct Member<'a> {
     pub(crate) resources: Option<HostResources>,
     /// What the check of all that found.
     pub(crate) checked: Option<Checked>,
+    /// Those of it that could not be looked at, and that no earlier run had made.
+    pub(crate) new: BTreeSet<ResourceId>,
     /// What the run did on it.
     pub(crate) summary: HostSummary,
     session: Option<AgentSession>,
+    /// What earlier connections have shown of the way that bytes take.
+    raw_input: RawInput,
     /// How often a connection was opened.
     connections: u64,
     /// Whether its kubelet ran when the host was first looked at.
@@ -81,8 +85,10 @@ impl<'a> Member<'a> {
             listening: Vec::new(),
             resources: None,
             checked: None,
+            new: BTreeSet::new(),
             summary: HostSummary::default(),
             session: None,
+            raw_input: RawInput::default(),
             connections: 0,
             in_service: false,
             put_agent: false,
@@ -265,7 +271,7 @@ impl<'a> Member<'a> {
             ConnectError::Cancelled { .. } => SessionError::Cancelled,
             error => SessionError::Refused(error.failure()),
         })?;
-        let session = AgentSession::new(transport, context.options.cancel.clone(), asked.len() as u64);
+        let session = AgentSession::new(transport, context.options.cancel.clone(), asked.len() as u64, self.raw_input);
         self.put_agent |= session.put_agent();
         self.connections += 1;
         // The session is kept whatever the answers are, so that it is closed in order.
@@ -540,6 +546,7 @@ impl<'a> Member<'a> {
 
     async fn drop_session(&mut self) {
         if let Some(mut session) = self.session.take() {
+            self.raw_input = session.raw_input();
             // What is lost cannot be closed in order; trying is bounded and quiet.
             let closing = async {
                 if self.holds_lock() && session.is_idle() {

@@ -19,13 +19,11 @@ pub(crate) fn host_plan(member: &Member<'_>) -> HostPlan {
     let (Some(resources), Some(checked)) = (&member.resources, &member.checked) else { return plan };
     let explained: BTreeMap<_, _> = k8swin_blueprint::explain(resources).into_iter().collect();
     let phases: BTreeMap<_, _> = resources.ids().map(|(phase, id)| (id, phase)).collect();
-    let Checked { outcomes, orphans, .. } = checked;
-    for (resource, outcome) in outcomes {
+    let Checked { in_sync, differing, orphans, .. } = checked;
+    plan.unchanged = *in_sync;
+    for (resource, outcome) in differing {
         let (difference, effect) = match outcome {
-            CheckOutcome::InSync => {
-                plan.unchanged += 1;
-                continue;
-            }
+            CheckOutcome::InSync => continue,
             CheckOutcome::Drifted { difference, effect } => (difference.clone(), *effect),
             CheckOutcome::Unknown { waits_for } => (format!("after {waits_for}"), Effect::Create),
         };

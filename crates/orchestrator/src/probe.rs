@@ -63,7 +63,7 @@ pub(crate) async fn links(fleet: &mut Fleet<'_>, token: &Token) -> Vec<Link> {
             let request = Request::Connect(Connect { targets, timeout_ms: TIMEOUT_MS });
             let ask = async |member: &mut Member<'_>| member.session()?.ask(request.clone()).await;
             match member.persist(context, ask).await? {
-                Response::Connected { attempts } => Ok(links::links(member.host, wanted, attempts)),
+                Response::Connected { outcomes } => Ok(links::links(member.host, wanted, outcomes)),
                 _ => Err(SessionError::Nonsense { request: "connect" }),
             }
         })

@@ -5,13 +5,13 @@ use std::num::NonZero;
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use k8swin_protocol::SecretBytes;
 use k8swin_protocol::depot::Store;
 use k8swin_protocol::resource::{Blob, ResourceId};
 use k8swin_protocol::wire::{
     self, AgentEvent, CHUNK, Chunk, Failure, FromAgent, KubeAnswer, KubeCall, Request, ResourceResult, Response,
     ToAgent, WireBytes,
 };
+use k8swin_protocol::{SecretBytes, raw};
 use k8swin_transport::{AgentFate, TransportError};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -33,6 +33,23 @@ const COMPRESSION: i32 = 3;
 /// Pieces that are packed at the same time, of all hosts: as many as this machine has cores.
 static PACKERS: LazyLock<Semaphore> =
     LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(2, NonZero::get)));
+
+/// Blobs from this size on are worth the question whether bytes can be sent as they are.
+const RAW_FROM: u64 = 1 << 20;
+
+/// Whether a host's agent gets bytes as they are sent, or base64 within lines only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum RawInput {
+    /// Not known yet.
+    #[default]
+    Untried,
+    /// It was asked. A connection that is lost meanwhile was ended by one of the bytes, for all that is known.
+    Asked,
+    /// Bytes of all values arrive.
+    Clean,
+    /// They do not.
+    Unclean,
+}
 
 /// Why a request was not answered.
 #[derive(Debug, thiserror::Error)]
@@ -95,12 +112,26 @@ pub(crate) struct AgentSession {
     next_id: u64,
     /// Requests without an answer yet: after Ctrl-C the agent may still be at work on one.
     unanswered: u64,
+    raw_input: RawInput,
 }
 
 impl AgentSession {
     /// Takes over a connection whose agent has said hello, and was asked `asked` requests at its start.
-    pub(crate) fn new(transport: k8swin_transport::Session, cancel: CancellationToken, asked: u64) -> Self {
-        Self { transport, cancel, next_id: asked + 1, unanswered: asked }
+    pub(crate) fn new(
+        transport: k8swin_transport::Session,
+        cancel: CancellationToken,
+        asked: u64,
+        raw_input: RawInput,
+    ) -> Self {
+        Self { transport, cancel, next_id: asked + 1, unanswered: asked, raw_input }
+    }
+
+    /// What is known of the way that bytes take, for the host's next connection.
+    pub(crate) fn raw_input(&self) -> RawInput {
+        match self.raw_input {
+            RawInput::Asked => RawInput::Unclean,
+            known => known,
+        }
     }
 
     /// Whether this session put the agent on the host.
@@ -129,7 +160,7 @@ impl AgentSession {
         if self.is_idle() {
             let line = wire::encode(&ToAgent { id: self.next_id, request: Request::Bye { clear_staging } });
             let goodbye = async {
-                self.transport.send(line).await?;
+                self.transport.send(bytes(line)).await?;
                 self.transport.receive().await
             };
             match tokio::time::timeout(GOODBYE, goodbye).await {
@@ -223,11 +254,18 @@ impl AgentSession {
         if blob.size > 0 {
             progress(0);
         }
+        if self.raw_input == RawInput::Untried && blob.size >= RAW_FROM {
+            // Its answer is there before that of the first piece, which tells where the others go on.
+            let trial = raw::encode_trial(self.number());
+            self.raw_input = RawInput::Asked;
+            self.send_bytes(trial).await?;
+        }
         // Read, packed and written as lines by other threads while earlier ones are on their way.
         let mut packed = VecDeque::new();
         loop {
             while let Some(piece) = upload.send() {
-                packed.push_back(pack(self.number(), blob, source.clone(), store, piece));
+                let is_raw = self.raw_input == RawInput::Clean;
+                packed.push_back(pack(self.number(), blob, source.clone(), store, piece, is_raw));
             }
             let there = loop {
                 let message = match packed.front_mut() {
@@ -236,9 +274,9 @@ impl AgentSession {
                         line = next => {
                             packed.pop_front();
                             let packed = line.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-                            let Packed { line, bytes } = packed.map_err(|error| unreadable(&error))?;
+                            let Packed { message, bytes } = packed.map_err(|error| unreadable(&error))?;
                             *sent += bytes;
-                            self.send_line(line).await?;
+                            self.send_bytes(message).await?;
                             continue;
                         }
                         message = self.next() => message?,
@@ -247,6 +285,10 @@ impl AgentSession {
                 };
                 match message {
                     FromAgent::Reply { response: Response::Staged { received }, .. } => break received,
+                    FromAgent::Reply { response: Response::Arrived { sha256 }, .. } => {
+                        let clean = raw::all_arrived(sha256);
+                        self.raw_input = if clean { RawInput::Clean } else { RawInput::Unclean };
+                    }
                     FromAgent::Failed { failure, .. } => return Err(SessionError::Refused(failure)),
                     _ => {}
                 }
@@ -262,7 +304,7 @@ impl AgentSession {
 
     async fn send(&mut self, request: Request) -> Result<u64, SessionError> {
         let id = self.number();
-        self.send_line(wire::encode(&ToAgent { id, request })).await?;
+        self.send_bytes(bytes(wire::encode(&ToAgent { id, request }))).await?;
         Ok(id)
     }
 
@@ -273,11 +315,11 @@ impl AgentSession {
         id
     }
 
-    async fn send_line(&mut self, line: Zeroizing<String>) -> Result<(), SessionError> {
+    async fn send_bytes(&mut self, message: Zeroizing<Vec<u8>>) -> Result<(), SessionError> {
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(SessionError::Cancelled),
-            sent = self.transport.send(line) => {
+            sent = self.transport.send(message) => {
                 sent.map_err(SessionError::Lost)?;
                 self.unanswered += 1;
                 Ok(())
@@ -305,23 +347,40 @@ impl AgentSession {
     }
 }
 
+/// A line as its bytes.
+fn bytes(mut line: Zeroizing<String>) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(std::mem::take(&mut *line).into_bytes())
+}
+
 /// A piece that is ready to be sent.
 struct Packed {
-    line: Zeroizing<String>,
+    message: Zeroizing<Vec<u8>>,
     /// How long the piece is, compressed.
     bytes: u64,
 }
 
-/// Reads a piece, compresses it and writes the line that carries it, on another thread.
-fn pack(id: u64, blob: Blob, source: BlobSource, store: Store, piece: Piece) -> JoinHandle<std::io::Result<Packed>> {
+/// Reads a piece, compresses it and writes the line that carries it, on another thread. `is_raw`: the bytes follow the line as they
+/// are.
+fn pack(
+    id: u64,
+    blob: Blob,
+    source: BlobSource,
+    store: Store,
+    piece: Piece,
+    is_raw: bool,
+) -> JoinHandle<std::io::Result<Packed>> {
     let work = move || {
         let Piece { offset, length } = piece;
         let length = usize::try_from(length).unwrap_or(CHUNK);
         let zstd = zstd::bulk::compress(source.read(offset, length)?.expose(), COMPRESSION)?;
-        let bytes = zstd.len() as u64;
+        let length = zstd.len() as u64;
         let zstd = WireBytes(SecretBytes::new(zstd));
-        let request = Request::Put(Chunk { sha256: blob.sha256, size: blob.size, offset, zstd, store });
-        Ok(Packed { line: wire::encode(&ToAgent { id, request }), bytes })
+        let chunk = Chunk { sha256: blob.sha256, size: blob.size, offset, zstd, store };
+        let message = match is_raw {
+            true => raw::encode_piece(id, chunk),
+            false => bytes(wire::encode(&ToAgent { id, request: Request::Put(chunk) })),
+        };
+        Ok(Packed { message, bytes: length })
     };
     tokio::spawn(async move {
         let _permit = PACKERS.acquire().await;

@@ -37,13 +37,22 @@ pub(crate) async fn check(fleet: &mut Fleet<'_>) {
 pub(crate) async fn check_one<'a>(member: &mut Member<'a>, context: Context<'_, 'a>) -> Result<(), SessionError> {
     let Some(resources) = member.resources.clone() else { return Ok(()) };
     let _permit = member.wait(context, context.limits.hosts.acquire()).await?;
-    context.tell_stage(member, Stage::Check, resources.len());
-    let answer = member
-        .persist(context, async |member| member.session()?.ask(Request::Check { resources: resources.clone() }).await)
-        .await?;
-    let Response::Checked(checked) = answer else { return Err(SessionError::Nonsense { request: "check" }) };
-    member.checked = Some(checked);
-    Ok(())
+    let count = resources.len();
+    context.tell_stage(member, Stage::Check, count);
+    let check = Request::Check { resources };
+    let answer = member.persist(context, async |member| member.session()?.ask(check.clone()).await).await?;
+    match answer {
+        Response::Checked(checked) if checked.in_sync + checked.differing.len() == count => {
+            let owned = member.facts.as_ref().map(|facts| &facts.common().owned);
+            let unknown =
+                checked.differing.iter().filter(|(_, outcome)| matches!(outcome, CheckOutcome::Unknown { .. }));
+            let new = unknown.map(|(id, _)| id).filter(|id| owned.is_none_or(|owned| !owned.contains(*id)));
+            member.new = new.cloned().collect();
+            member.checked = Some(checked);
+            Ok(())
+        }
+        _ => Err(SessionError::Nonsense { request: "check" }),
+    }
 }
 
 /// Whether a host has anything to do in a phase. What is in sync is left alone, without a request, unless something before it on
@@ -256,13 +265,13 @@ fn count(member: &mut Member<'_>, stage: Stage, results: &[(ResourceId, Resource
 /// How many resources of a phase are in sync, and how many are not (or cannot be told yet).
 pub(crate) fn tally(member: &Member<'_>, phase: Phase) -> (usize, usize) {
     let (Some(resources), Some(checked)) = (&member.resources, &member.checked) else { return (0, 0) };
+    let all = resources.phases().filter(|of| *of == phase).count();
+    if checked.differing.is_empty() {
+        return (all, 0);
+    }
     let of_phase: BTreeSet<_> = resources.ids().filter(|(of, _)| *of == phase).map(|(_, id)| id).collect();
-    let in_sync = checked
-        .outcomes
-        .iter()
-        .filter(|(id, outcome)| of_phase.contains(id) && *outcome == CheckOutcome::InSync)
-        .count();
-    (in_sync, of_phase.len() - in_sync)
+    let differing = checked.differing.iter().filter(|(id, _)| of_phase.contains(id)).count();
+    (all - differing, differing)
 }
 
 /// Removes what is ours of one phase, on all hosts.
@@ -320,21 +329,22 @@ async fn change<'a>(
     }
     add_told(&mut applied.results, changed.into_inner().unwrap_or_else(PoisonError::into_inner));
     if attempts.into_inner() > 1 {
-        add_untold(&mut applied.results, member.checked.as_ref());
+        add_untold(&mut applied.results, member.checked.as_ref(), &member.new);
     }
     Ok(applied)
 }
 
 /// Whether one of these was not as desired when the host was checked.
 fn differs(checked: Option<&Checked>, resources: &[ResourceId]) -> bool {
-    let outcomes = checked.into_iter().flat_map(|checked| &checked.outcomes);
-    outcomes.into_iter().any(|(id, outcome)| *outcome != CheckOutcome::InSync && resources.contains(id))
+    let mut differing = checked.into_iter().flat_map(|checked| &checked.differing);
+    differing.any(|(id, _)| resources.contains(id))
 }
 
-/// Adds what was changed and could not be told any more: it differed when the hosts were checked, and does not now.
-fn add_untold(results: &mut [(ResourceId, ResourceResult)], checked: Option<&Checked>) {
-    for (resource, outcome) in checked.into_iter().flat_map(|checked| &checked.outcomes) {
-        let differed = matches!(outcome, CheckOutcome::Drifted { .. });
+/// Adds what was changed and could not be told any more: it differed when the hosts were checked, and does not now. What could not
+/// be looked at then is changed if no run had made it before: `new` has these.
+fn add_untold(results: &mut [(ResourceId, ResourceResult)], checked: Option<&Checked>, new: &BTreeSet<ResourceId>) {
+    for (resource, outcome) in checked.into_iter().flat_map(|checked| &checked.differing) {
+        let differed = matches!(outcome, CheckOutcome::Drifted { .. }) || new.contains(resource);
         let result = results.iter_mut().find(|(id, result)| id == resource && *result == ResourceResult::Unchanged);
         if let (true, Some((_, result))) = (differed, result) {
             *result = ResourceResult::Changed;
@@ -384,14 +394,10 @@ mod tests {
             planned(Phase::Files, "/etc/three"),
             planned(Phase::Files, "/etc/four"),
         ]);
-        let outcomes = [
-            CheckOutcome::InSync,
-            CheckOutcome::InSync,
-            drifted(),
-            CheckOutcome::Unknown { waits_for: "the API server".into() },
-        ];
-        let ids = resources.ids().map(|(_, id)| id);
-        let checked = Checked { outcomes: ids.zip(outcomes).collect(), missing_blobs: Vec::new(), orphans: Vec::new() };
+        let outcomes = [drifted(), CheckOutcome::Unknown { waits_for: "the API server".into() }];
+        let ids = resources.ids().skip(2).map(|(_, id)| id);
+        let differing = ids.zip(outcomes).collect();
+        let checked = Checked { in_sync: 2, differing, missing_blobs: Vec::new(), orphans: Vec::new() };
         member.resources = Some(resources);
         assert_eq!(tally(&member, Phase::Files), (0, 0), "nothing is known of the host");
         member.checked = Some(checked);
@@ -424,12 +430,21 @@ mod tests {
 
     #[test]
     fn what_differed_before_a_loss_and_is_as_desired_after_it_was_changed_by_us() {
-        let [one, two, three] = ["/1", "/2", "/3"].map(|path| planned(Phase::Files, path).resource.id());
-        let outcomes = vec![(one.clone(), drifted()), (two.clone(), CheckOutcome::InSync), (three.clone(), drifted())];
-        let checked = Checked { outcomes, missing_blobs: Vec::new(), orphans: Vec::new() };
-        let mut results = vec![(one.clone(), ResourceResult::Unchanged), (two.clone(), ResourceResult::Unchanged)];
-        add_untold(&mut results, Some(&checked));
+        let [one, two, three, four, five] =
+            ["/1", "/2", "/3", "/4", "/5"].map(|path| planned(Phase::Files, path).resource.id());
+        let unknown = || CheckOutcome::Unknown { waits_for: "the API server".into() };
+        let differing = vec![
+            (one.clone(), drifted()),
+            (three.clone(), drifted()),
+            (four.clone(), unknown()),
+            (five.clone(), unknown()),
+        ];
+        let checked = Checked { in_sync: 1, differing, missing_blobs: Vec::new(), orphans: Vec::new() };
+        let unchanged = |id: &ResourceId| (id.clone(), ResourceResult::Unchanged);
+        let mut results = vec![unchanged(&one), unchanged(&two), unchanged(&four), unchanged(&five)];
+        add_untold(&mut results, Some(&checked), &[four.clone()].into());
         // The third was not reached, so nothing is said of it.
-        assert_eq!(results, [(one, ResourceResult::Changed), (two, ResourceResult::Unchanged)]);
+        let changed = |id: &ResourceId| (id.clone(), ResourceResult::Changed);
+        assert_eq!(results, [changed(&one), unchanged(&two), changed(&four), unchanged(&five)]);
     }
 }

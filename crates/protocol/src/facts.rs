@@ -1,6 +1,6 @@
 //! Facts: what a host is and has, gathered by its agent in one request and never guessed from text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -12,7 +12,7 @@ use crate::resource::{FeatureName, ResourceId};
 
 /// Facts of one host. The operating system is part of the type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "os", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Facts {
     /// A Linux host.
     Linux(LinuxFacts),
@@ -57,7 +57,7 @@ pub struct CommonFacts {
     /// TCP ports on which something listens.
     pub listeners: Vec<Listener>,
     /// What an earlier run of k8swin made here.
-    pub owned: Vec<ResourceId>,
+    pub owned: BTreeSet<ResourceId>,
     /// The cluster that this host belongs to, if k8swin made it part of one.
     pub cluster: Option<String>,
     /// How the services that an earlier run made stand, in the order in which they were made.

@@ -11,6 +11,7 @@ pub mod facts;
 pub mod layout;
 pub mod path;
 pub mod probe;
+pub mod raw;
 pub mod resource;
 pub mod secret;
 pub mod wire;

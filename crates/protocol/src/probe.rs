@@ -26,6 +26,7 @@ pub struct Listen {
 
 /// What to connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Grouped", into = "Grouped")]
 pub struct Connect {
     /// Ports of other hosts, all tried at once.
     pub targets: Vec<Target>,
@@ -33,8 +34,37 @@ pub struct Connect {
     pub timeout_ms: u32,
 }
 
+/// [`Connect`] on the wire: every host is to connect to every other one, so that what they share is said once.
+#[derive(Serialize, Deserialize)]
+struct Grouped {
+    groups: Vec<(u16, Ask, Vec<Ipv4Addr>)>,
+    timeout_ms: u32,
+}
+
+impl From<Connect> for Grouped {
+    fn from(connect: Connect) -> Self {
+        let mut groups: Vec<(u16, Ask, Vec<Ipv4Addr>)> = Vec::new();
+        for Target { address, port, ask } in connect.targets {
+            match groups.last_mut() {
+                Some((of_port, of_ask, addresses)) if *of_port == port && *of_ask == ask => addresses.push(address),
+                _ => groups.push((port, ask, vec![address])),
+            }
+        }
+        Self { groups, timeout_ms: connect.timeout_ms }
+    }
+}
+
+impl From<Grouped> for Connect {
+    fn from(Grouped { groups, timeout_ms }: Grouped) -> Self {
+        let of_group = |(port, ask, addresses): (u16, Ask, Vec<Ipv4Addr>)| {
+            addresses.into_iter().map(move |address| Target { address, port, ask: ask.clone() })
+        };
+        Self { targets: groups.into_iter().flat_map(of_group).collect(), timeout_ms }
+    }
+}
+
 /// A port of another host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Its address.
     pub address: Ipv4Addr,
@@ -56,20 +86,9 @@ pub enum Ask {
     Http,
 }
 
-/// What became of an attempt to connect.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempt {
-    /// The address.
-    pub address: Ipv4Addr,
-    /// The port.
-    pub port: u16,
-    /// What became of it.
-    pub outcome: Outcome,
-}
-
 /// How an attempt to connect ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "outcome", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// The other side answered: the agent with its token, a web server with HTTP, or whatever took the connection.
     Answered {
@@ -89,4 +108,27 @@ pub enum Outcome {
         /// What it said.
         answer: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn targets_come_back_in_their_order(
+            targets in prop::collection::vec((any::<u32>(), 1_u16..4, any::<bool>()), 0..20),
+            timeout_ms: u32,
+        ) {
+            let target = |(address, port, asks): (u32, u16, bool)| {
+                let ask = if asks { Ask::Token("token".to_owned()) } else { Ask::Connection };
+                Target { address: Ipv4Addr::from(address), port, ask }
+            };
+            let connect = Connect { targets: targets.into_iter().map(target).collect(), timeout_ms };
+            let text = serde_json::to_string(&connect).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Connect>(&text).unwrap(), connect);
+        }
+    }
 }

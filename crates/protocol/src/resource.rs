@@ -3,6 +3,7 @@
 //! A resource says *what* must be true on one host; how to find out and how to make it true is the agent's business.
 //! Contents of files are named by digest where they are secret or large, so that a resource can be logged and printed.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -25,6 +26,12 @@ impl ResourceId {
     /// The identity as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for ResourceId {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
@@ -117,6 +124,14 @@ impl HostResources {
             Self::Windows(resources) => {
                 Box::new(resources.iter().map(|planned| (planned.phase, planned.resource.id())))
             }
+        }
+    }
+
+    /// The phase of each.
+    pub fn phases(&self) -> Box<dyn Iterator<Item = Phase> + '_> {
+        match self {
+            Self::Linux(resources) => Box::new(resources.iter().map(|planned| planned.phase)),
+            Self::Windows(resources) => Box::new(resources.iter().map(|planned| planned.phase)),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Framing and messages: one JSON document a line, ASCII only, since only that passes every console mode of WinRM.
 //!
 //! The orchestrator writes [`ToAgent`] lines to the agent's standard input; the agent answers with [`FromAgent`] lines on
-//! its standard output, the first of which is [`FromAgent::Hello`]. Requests are carried out in order, one at a time; the
+//! its standard output, the first of which is [`FromAgent::Hello`]. Bytes of blobs may follow a line ([`crate::raw`]). Requests are carried out in order, one at a time; the
 //! first ones may be said at its start already ([`ToAgent::opening`]).
 
 use std::collections::BTreeMap;
@@ -15,19 +15,21 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use crate::depot::{DepotOpen, OpenDepot, Pull, Pulled, Store};
-use crate::probe::{Attempt, Connect, Listen};
+use crate::probe::{Connect, Listen, Outcome};
 use crate::resource::{CheckOutcome, HostResources, Phase, ResourceId};
 use crate::{Facts, SecretBytes, Sha256};
 
 /// The version of this protocol. Agents are shipped by the orchestrator that talks to them, so both always agree; the
 /// number is there to make a mix-up a clear error.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The longest line that either side accepts, in bytes: a bound on memory, far above any message of ours.
 pub const MAX_LINE: usize = 64 << 20;
 
 /// The raw bytes of a blob in one [`Request::Put`].
 pub const CHUNK: usize = 512 << 10;
+
+// Messages are tagged from outside: serde reads what is tagged from inside twice.
 
 /// A line to the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +62,7 @@ impl ToAgent {
 
 /// What the agent can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "op", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Request {
     /// Gather facts. Answer: [`Response::Facts`].
     Facts,
@@ -75,6 +77,19 @@ pub enum Request {
     },
     /// Take a piece of a blob into the staging folder or the depot. Answer: [`Response::Staged`].
     Put(Chunk),
+    /// A [`Request::Put`] whose bytes follow the line as they are ([`crate::raw`]). Answer: as there.
+    PutRaw {
+        /// The piece, without its bytes.
+        chunk: Chunk,
+        /// How many bytes follow.
+        length: usize,
+    },
+    /// Find out whether bytes of all values arrive, which follow the line ([`crate::raw`]). Answer: [`Response::Arrived`].
+    TryBytes {
+        /// What arrived.
+        #[serde(skip)]
+        arrived: Vec<u8>,
+    },
     /// Open a depot for the agents of other hosts. Answer: [`Response::DepotOpen`].
     OpenDepot(OpenDepot),
     /// Close the depot, and clear what it holds. Answer: [`Response::Done`].
@@ -157,7 +172,7 @@ pub enum Request {
 
 /// A call of the Kubernetes API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "verb", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum KubeCall {
     /// Read an object or a list.
     Get {
@@ -227,7 +242,7 @@ impl<'de> Deserialize<'de> for WireBytes {
 
 /// A line from the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum FromAgent {
     /// The first line.
     Hello(Hello),
@@ -265,7 +280,7 @@ pub struct Hello {
 
 /// Progress of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum AgentEvent {
     /// Work on a drifted resource begins.
     Started {
@@ -298,7 +313,7 @@ pub enum AgentEvent {
 
 /// How work on one resource ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "result", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum ResourceResult {
     /// It was as desired.
     Unchanged,
@@ -332,7 +347,7 @@ impl fmt::Display for Failure {
 
 /// Answers to requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "answer", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Response {
     /// To [`Request::Facts`].
     Facts(Box<Facts>),
@@ -344,7 +359,7 @@ pub enum Response {
     /// To [`Request::Connect`], in the order of the targets.
     Connected {
         /// What became of each.
-        attempts: Vec<Attempt>,
+        outcomes: Vec<Outcome>,
     },
     /// To [`Request::Check`].
     Checked(Checked),
@@ -353,6 +368,11 @@ pub enum Response {
     Staged {
         /// Bytes from the start.
         received: u64,
+    },
+    /// To [`Request::TryBytes`]: the digest of what arrived.
+    Arrived {
+        /// Of all bytes before the end of the trial.
+        sha256: Sha256,
     },
     /// To [`Request::OpenDepot`].
     DepotOpen(DepotOpen),
@@ -394,8 +414,10 @@ pub enum Response {
 /// What a check of all resources found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checked {
-    /// Each resource with its outcome, in order.
-    pub outcomes: Vec<(ResourceId, CheckOutcome)>,
+    /// How many resources are as desired.
+    pub in_sync: usize,
+    /// The others, in order: they differ, or it cannot be told yet.
+    pub differing: Vec<(ResourceId, CheckOutcome)>,
     /// Blobs of drifted files that are not on the host yet, each once.
     pub missing_blobs: Vec<Sha256>,
     /// What an earlier run made and the plan no longer has.
@@ -404,7 +426,7 @@ pub struct Checked {
 
 /// The answer to a request for the lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "lock", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum LockAnswer {
     /// It is yours until [`Request::Unlock`], the end of the connection, or 30 s without a request.
     Granted,
@@ -515,7 +537,7 @@ mod tests {
 
     #[test]
     fn an_error_does_not_quote_the_line() {
-        let error = decode::<ToAgent>(br#"{"id":1,"request":{"op":"canary"}}"#).unwrap_err();
+        let error = decode::<ToAgent>(br#"{"id":1,"request":"canary"}"#).unwrap_err();
         assert!(!error.to_string().contains("canary"), "{error}");
     }
 

@@ -292,7 +292,7 @@ mod tests {
         }
     }
 
-    const HELLO: &str = "Welcome!\n{\"type\":\"hello\",\"protocol\":1,\"version\":\"0.1.0\"}\n";
+    const HELLO: &str = "Welcome!\n{\"hello\":{\"protocol\":2,\"version\":\"0.1.0\"}}\n";
 
     #[tokio::test]
     async fn nothing_is_sent_to_a_host_that_has_the_agent() {
@@ -339,7 +339,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_agent_of_another_version_is_refused() {
-        let other = "{\"type\":\"hello\",\"protocol\":99,\"version\":\"9\"}\n";
+        let other = "{\"hello\":{\"protocol\":99,\"version\":\"9\"}}\n";
         let (greeted, _) = Scripted::new(&[(other, "", -1)]).establish().await;
         assert!(matches!(greeted, Err(ConnectError::AgentVersion { found: 99, .. })));
     }

@@ -59,14 +59,13 @@ impl Session {
         self.started
     }
 
-    /// Sends one line, with its line feed ([`k8swin_protocol::wire::encode`]). Cancel-safe: a line is sent whole or not at
-    /// all.
+    /// Sends one message: a line with its line feed ([`k8swin_protocol::wire::encode`]), and what belongs to it
+    /// ([`k8swin_protocol::raw`]). Cancel-safe: a message is sent whole or not at all.
     ///
     /// # Errors
     /// When the connection is lost or the agent has ended.
-    pub async fn send(&mut self, mut line: Zeroizing<String>) -> Result<(), TransportError> {
-        let bytes = Zeroizing::new(std::mem::take(&mut *line).into_bytes());
-        match self.stdin.send(bytes).await {
+    pub async fn send(&mut self, message: Zeroizing<Vec<u8>>) -> Result<(), TransportError> {
+        match self.stdin.send(message).await {
             Ok(()) => Ok(()),
             // What the agent said before that is nobody's answer any more.
             Err(_) => Err(self.reader.end().await),

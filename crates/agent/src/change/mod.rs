@@ -103,6 +103,17 @@ pub(crate) fn order<R: DeserializeOwned>(host: &mut (impl Platform + ?Sized)) ->
     read(host, &path)
 }
 
+/// The name of the change that was ordered last and is not yet forgotten.
+pub(crate) fn ordered(host: &mut (impl Platform + ?Sized)) -> Result<Option<String>> {
+    /// An order without its resources, of which there are as many as nodes.
+    #[derive(Deserialize)]
+    struct Head {
+        id: String,
+    }
+    let path = order_file(host.os());
+    Ok(read::<Head>(host, &path)?.map(|head| head.id))
+}
+
 /// Whether a change was ordered that is not yet forgotten.
 pub(crate) fn order_exists(host: &mut crate::Host) -> Result<bool> {
     let there = match host {
@@ -116,6 +127,30 @@ pub(crate) fn order_exists(host: &mut crate::Host) -> Result<bool> {
 pub(crate) fn progress<R: DeserializeOwned>(host: &mut (impl Platform + ?Sized)) -> Result<Option<Progress<R>>> {
     let path = progress_file(host.os());
     read(host, &path)
+}
+
+/// What was read of a change's progress last. It has much to say, mostly the same as before.
+#[derive(Default)]
+pub(crate) struct Seen(Vec<u8>);
+
+impl Seen {
+    /// How far the change has come, if that is news.
+    pub(crate) fn news<R: DeserializeOwned>(
+        &mut self,
+        host: &mut (impl Platform + ?Sized),
+    ) -> Result<Option<Progress<R>>> {
+        let path = progress_file(host.os());
+        if host.stat(&path)?.is_none() {
+            return Ok(None);
+        }
+        let bytes = host.read_file(&path)?;
+        if bytes.expose() == self.0 {
+            return Ok(None);
+        }
+        let progress = parse(&path, bytes.expose())?;
+        self.0 = bytes.expose().to_vec();
+        Ok(Some(progress))
+    }
 }
 
 /// Writes an order. Whoever does has the host's lock, and has recovered from an earlier change.
@@ -156,7 +191,11 @@ fn read<T: DeserializeOwned>(host: &mut (impl Platform + ?Sized), path: &HostPat
         return Ok(None);
     }
     let bytes = host.read_file(path)?;
-    serde_json::from_slice(bytes.expose()).map(Some).map_err(|error| {
+    parse(path, bytes.expose()).map(Some)
+}
+
+fn parse<T: DeserializeOwned>(path: &HostPath, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| {
         PlatformError::new(format!("read {path}"), error.to_string())
             .with_hint("it was written by another version of k8swin: look at the host's network, then remove the file")
     })

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use k8swin_protocol::resource::{LinuxResource, WindowsResource};
+use k8swin_protocol::resource::{LinuxResource, Planned, ResourceId, WindowsResource};
 use k8swin_protocol::wire::ResourceResult;
 
 use super::recovery::take_back;
@@ -11,7 +11,7 @@ use super::{NAME, Order, Progress, State};
 use crate::engine::{Engine, Watcher};
 use crate::host_lock::{self, PATIENCE, POLL};
 use crate::platform::{Host, Platform as _, Result};
-use crate::resources::Resource;
+use crate::resources::{Prior, Resource};
 
 /// Carries out the change that was ordered, and returns when it is confirmed or taken back. One that another process had
 /// begun is taken back.
@@ -61,26 +61,52 @@ fn apply<R: Resource>(host: &mut R::Platform, order: &Order<R>, progress: &mut P
     let mut engine = Engine::<R>::new(host)?;
     engine.set_cluster(order.cluster.clone())?;
     // As all was before the first change: one changes what others find.
-    let at_start: Vec<_> = order.resources.iter().map(|planned| planned.resource.capture(engine.host()).ok()).collect();
-    for (planned, at_start) in order.resources.iter().zip(at_start) {
-        let resource = planned.resource.id();
-        let result = match engine.is_drifted(planned) {
-            Ok(false) => engine.apply(planned, &mut Begun { resource: None, progress }),
-            Ok(true) => engine.undo_for(planned, at_start).and_then(|undo| {
-                progress.undo.push(undo);
-                super::write_progress(engine.host(), progress)?;
-                engine.apply(planned, &mut Begun { resource: Some(planned), progress })
-            }),
-            Err(error) => Err(error),
+    let mut at_start = engine.capture_all(&order.resources).into_iter();
+    // Routes in one go: a node has one to every other node.
+    for part in order.resources.chunk_by(|one, next| one.resource.is_route() && next.resource.is_route()) {
+        let results = match apply_part(&mut engine, part, at_start.by_ref().take(part.len()), progress) {
+            Ok(results) => results,
+            Err(error) => {
+                let first = part.iter().take(1).map(|planned| planned.resource.id());
+                first.map(|resource| (resource, ResourceResult::Failed(error.clone().into()))).collect()
+            }
         };
-        let result = result.unwrap_or_else(|error| ResourceResult::Failed(error.into()));
-        progress.results.push((resource.clone(), result.clone()));
+        let failed = results.iter().find_map(|(resource, result)| match result {
+            ResourceResult::Failed(failure) => Some(format!("{resource} failed: {failure}")),
+            _ => None,
+        });
+        progress.results.extend(results);
         super::write_progress(engine.host(), progress)?;
-        if let ResourceResult::Failed(failure) = result {
-            return Ok(Some(format!("{resource} failed: {failure}")));
+        if failed.is_some() {
+            return Ok(failed);
         }
     }
     Ok(None)
+}
+
+/// Applies one resource, or several routes. How to take them back is noted before.
+fn apply_part<R: Resource>(
+    engine: &mut Engine<'_, R>,
+    part: &[Planned<R>],
+    at_start: impl Iterator<Item = Option<Prior>>,
+    progress: &mut Progress<R>,
+) -> Result<Vec<(ResourceId, ResourceResult)>> {
+    let undo = engine.undo_for_drifted(part, at_start)?;
+    if !undo.is_empty() {
+        progress.undo.extend(undo);
+        super::write_progress(engine.host(), progress)?;
+    }
+    match part {
+        [planned] => {
+            let resource = planned.resource.id();
+            let mut begun = Begun { resource: &resource, started: &mut progress.started };
+            let result = engine.apply(planned, &mut begun)?;
+            Ok(vec![(resource, result)])
+        }
+        routes => engine.apply_routes(routes, &mut |resource, difference| {
+            progress.started.push((resource, difference.to_owned()));
+        }),
+    }
 }
 
 fn confirmed<P: crate::platform::Platform + ?Sized>(host: &mut P, within_seconds: u32) -> Result<bool> {
@@ -97,19 +123,17 @@ fn confirmed<P: crate::platform::Platform + ?Sized>(host: &mut P, within_seconds
 }
 
 /// Notes that work on a resource begins; whoever follows the change reads it with the next result.
-struct Begun<'a, R> {
-    resource: Option<&'a k8swin_protocol::resource::Planned<R>>,
-    progress: &'a mut Progress<R>,
+struct Begun<'a> {
+    resource: &'a ResourceId,
+    started: &'a mut Vec<(ResourceId, String)>,
 }
 
-impl<R: Resource> Watcher<R::Platform> for Begun<'_, R> {
+impl<P: ?Sized> Watcher<P> for Begun<'_> {
     fn started(&mut self, difference: &str) {
-        if let Some(planned) = self.resource {
-            self.progress.started.push((planned.resource.id(), difference.to_owned()));
-        }
+        self.started.push((self.resource.clone(), difference.to_owned()));
     }
 
-    fn alive(&mut self, _host: &mut R::Platform) -> Result<()> {
+    fn alive(&mut self, _host: &mut P) -> Result<()> {
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use k8swin_protocol::facts::{Adapter, RouteEntry, ServiceStatus};
-use k8swin_protocol::probe::{Attempt, Connect, Listen};
+use k8swin_protocol::probe::{Connect, Listen, Outcome};
 use k8swin_protocol::resource::{FeatureName, FirewallRule, PauseImage, TransparentNetwork};
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
@@ -83,7 +83,7 @@ impl Platform for Faulty {
         service_status(name: &str) -> Result<ServiceStatus>;
         try_lock(doing: &str) -> Result<HostLock>;
         listen(wanted: &Listen) -> Result<Vec<u16>>;
-        connect(wanted: &Connect) -> Result<Vec<Attempt>>;
+        connect(wanted: &Connect) -> Result<Vec<Outcome>>;
         open_shared(path: &HostPath) -> Result<SharedFile>;
         bind(address: Ipv4Addr) -> Result<TcpListener>;
         dial(to: SocketAddrV4, patience: Duration) -> io::Result<Box<dyn Link>>;

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8swin_protocol::facts::{Adapter, RouteEntry, ServiceStatus};
-use k8swin_protocol::probe::{Attempt, Connect, Listen};
+use k8swin_protocol::probe::{Connect, Listen, Outcome};
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
 use super::{
@@ -173,7 +173,7 @@ impl Platform for LinuxHost {
         Ok(self.listeners.listen(wanted))
     }
 
-    fn connect(&mut self, wanted: &Connect) -> Result<Vec<Attempt>> {
+    fn connect(&mut self, wanted: &Connect) -> Result<Vec<Outcome>> {
         Ok(probe::connect(wanted))
     }
 

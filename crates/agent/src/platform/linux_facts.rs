@@ -1,6 +1,6 @@
 //! Facts of a real Linux host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -67,7 +67,7 @@ pub(super) fn gather(now_ms: i64) -> Result<LinuxFacts> {
             adapters: linux_network::adapters()?,
             routes: linux_network::routes()?,
             listeners: linux_network::listeners(),
-            owned: Vec::new(),
+            owned: BTreeSet::new(),
             cluster: None,
             services: Vec::new(),
             details: linux_details::common(&hostname),

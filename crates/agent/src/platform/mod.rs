@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::time::Duration;
 
 use k8swin_protocol::facts::{Adapter, RouteEntry, ServiceStatus};
-use k8swin_protocol::probe::{Attempt, Connect, Listen};
+use k8swin_protocol::probe::{Connect, Listen, Outcome};
 use k8swin_protocol::resource::{FeatureName, FirewallRule, PauseImage, TransparentNetwork};
 use k8swin_protocol::wire::Failure;
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
@@ -267,7 +267,7 @@ pub trait Platform {
     ///
     /// # Errors
     /// When the host cannot connect at all.
-    fn connect(&mut self, wanted: &Connect) -> Result<Vec<Attempt>>;
+    fn connect(&mut self, wanted: &Connect) -> Result<Vec<Outcome>>;
 
     /// A file that many threads read.
     ///

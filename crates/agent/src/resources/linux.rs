@@ -20,6 +20,10 @@ impl Resource for Kind {
         Kind::is_network(self)
     }
 
+    fn is_route(&self) -> bool {
+        matches!(self, Kind::Route(_))
+    }
+
     fn file(&self) -> Option<&File> {
         match self {
             Kind::File(file) => Some(file),
@@ -70,20 +74,20 @@ impl Resource for Kind {
             Kind::KernelModule(module) => kernel::check_module(module, host),
             Kind::Sysctl(sysctl) => kernel::check_sysctl(sysctl, host),
             Kind::SystemdUnit(unit) => unit::check(unit, host, context),
-            Kind::Route(route) => route::check(route, host),
+            Kind::Route(route) => context.table(host).map(|table| route::check(route, &table)),
             Kind::ForwardAccept(accept) => forward::check(accept, host),
             Kind::Node(node) => node::check(node, host),
         }
     }
 
-    fn capture(&self, host: &mut Self::Platform) -> Result<Prior> {
+    fn capture(&self, host: &mut Self::Platform, context: &Context) -> Result<Prior> {
         match self {
             Kind::Directory(directory) => directory::capture(directory, host),
             Kind::File(file) => file::capture(&file.path, host).map(Prior::File),
             Kind::KernelModule(module) => kernel::capture_module(module, host),
             Kind::Sysctl(sysctl) => kernel::capture_sysctl(sysctl, host),
             Kind::SystemdUnit(unit) => unit::capture(unit, host),
-            Kind::Route(route) => route::capture(route, host),
+            Kind::Route(route) => context.table(host).map(|table| route::capture(route, &table)),
             Kind::ForwardAccept(accept) => forward::capture(accept, host),
             Kind::Node(node) => node::capture(node, host),
         }
@@ -105,7 +109,10 @@ impl Resource for Kind {
             Kind::KernelModule(module) => kernel::apply_module(module, host),
             Kind::Sysctl(sysctl) => kernel::apply_sysctl(sysctl, host),
             Kind::SystemdUnit(unit) => unit::apply(unit, host, watcher),
-            Kind::Route(route) => route::apply(route, host),
+            Kind::Route(route) => {
+                let table = context.table(host)?;
+                route::apply(route, host, &table)
+            }
             Kind::ForwardAccept(accept) => forward::apply(accept, host),
             Kind::Node(node) => node::apply(node, host),
         }?;

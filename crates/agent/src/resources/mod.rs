@@ -21,7 +21,10 @@ mod service_adapter;
 mod unit;
 mod windows;
 
+pub(crate) use self::route::Table;
+
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use ipnet::Ipv4Net;
 use k8swin_protocol::resource::{CheckOutcome, Effect, File, FirewallRule, HostResources, Planned, ResourceId};
@@ -47,6 +50,9 @@ pub(crate) trait Resource: Clone + PartialEq + Serialize + DeserializeOwned {
     /// Whether `k8swin-network` keeps it in place.
     fn is_network(&self) -> bool;
 
+    /// Whether it is a route: no route stands in the way of another.
+    fn is_route(&self) -> bool;
+
     /// The file, if it is one.
     fn file(&self) -> Option<&File>;
 
@@ -69,7 +75,7 @@ pub(crate) trait Resource: Clone + PartialEq + Serialize + DeserializeOwned {
     fn check(&self, host: &mut Self::Platform, context: &Context) -> Result<CheckOutcome>;
 
     /// What is there before k8swin's first change. Writes nothing but backups.
-    fn capture(&self, host: &mut Self::Platform) -> Result<Prior>;
+    fn capture(&self, host: &mut Self::Platform, context: &Context) -> Result<Prior>;
 
     /// Whether it can be applied while others wait for a restart of the host: several then share one.
     fn shares_restart(&self) -> bool;
@@ -104,6 +110,18 @@ pub(crate) struct Context {
     pub(crate) started_with: Option<Sha256>,
     /// Files on the host that should have the same bytes as this one.
     pub(crate) copies: Vec<HostPath>,
+    /// The host's routes, where they were read for many checks.
+    pub(crate) table: Option<Rc<Table>>,
+}
+
+impl Context {
+    /// The host's routes.
+    fn table(&self, host: &mut (impl Platform + ?Sized)) -> Result<Rc<Table>> {
+        match &self.table {
+            Some(table) => Ok(Rc::clone(table)),
+            None => Table::read(host).map(Rc::new),
+        }
+    }
 }
 
 /// When an applied resource takes effect.

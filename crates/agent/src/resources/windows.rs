@@ -22,6 +22,10 @@ impl Resource for Kind {
         Kind::is_network(self)
     }
 
+    fn is_route(&self) -> bool {
+        matches!(self, Kind::Route(_))
+    }
+
     fn file(&self) -> Option<&File> {
         match self {
             Kind::File(file) => Some(file),
@@ -79,7 +83,7 @@ impl Resource for Kind {
             Kind::AdapterAddress(address) => network::check_address(address, host),
             Kind::Forwarding(forwarding) => forwarding::check(forwarding, host),
             Kind::ServiceAdapter(adapter) => service_adapter::check(adapter, host),
-            Kind::Route(route) => route::check(route, host),
+            Kind::Route(route) => context.table(host).map(|table| route::check(route, &table)),
             Kind::FirewallRule(rule) => firewall::check(rule, host),
             Kind::PauseImage(image) => image::check(image, host),
             Kind::SearchPath(search) => search_path::check(search, host),
@@ -87,7 +91,7 @@ impl Resource for Kind {
         }
     }
 
-    fn capture(&self, host: &mut Self::Platform) -> Result<Prior> {
+    fn capture(&self, host: &mut Self::Platform, context: &Context) -> Result<Prior> {
         match self {
             Kind::Directory(directory) => directory::capture(directory, host),
             Kind::File(file) => file::capture(&file.path, host).map(Prior::File),
@@ -96,7 +100,7 @@ impl Resource for Kind {
             Kind::TransparentNetwork(network) => network::capture(network, host),
             Kind::AdapterAddress(address) => network::capture_address(address, host),
             Kind::Forwarding(_) => forwarding::capture(host),
-            Kind::Route(route) => route::capture(route, host),
+            Kind::Route(route) => context.table(host).map(|table| route::capture(route, &table)),
             Kind::FirewallRule(rule) => firewall::capture(rule, host),
             Kind::PauseImage(image) => Ok(Prior::Image(host.image(&image.tag)?.map(|image| image.id))),
             Kind::SearchPath(search) => search_path::capture(search, host),
@@ -122,7 +126,10 @@ impl Resource for Kind {
             Kind::AdapterAddress(address) => network::apply_address(address, host),
             Kind::Forwarding(forwarding) => forwarding::apply(forwarding, host),
             Kind::ServiceAdapter(adapter) => service_adapter::apply(adapter, host),
-            Kind::Route(route) => route::apply(route, host),
+            Kind::Route(route) => {
+                let table = context.table(host)?;
+                route::apply(route, host, &table)
+            }
             Kind::FirewallRule(rule) => host.put_firewall_rule(rule),
             Kind::PauseImage(image) => host.build_pause_image(image),
             Kind::SearchPath(search) => search_path::apply(search, host),

@@ -9,7 +9,7 @@ use k8swin_protocol::resource::{Planned, ResourceId};
 use k8swin_protocol::wire::{AgentEvent, ResourceResult, Response};
 
 use super::{Session, Watch};
-use crate::change::{self, Order, Progress, State};
+use crate::change::{self, Order, Progress, Seen, State};
 use crate::engine::{Engine, Watcher};
 use crate::host_lock::{self, PATIENCE, POLL};
 use crate::platform::{HostLock, Platform, PlatformError, Result};
@@ -17,6 +17,9 @@ use crate::resources::Resource;
 
 /// How long the process of a change may take to begin.
 const START: Duration = Duration::from_secs(20);
+
+/// How rarely a change that takes long is looked at.
+const SLOWEST_POLL: Duration = Duration::from_millis(500);
 
 /// How the session applies network resources.
 #[derive(Clone, Debug)]
@@ -63,9 +66,9 @@ impl<R: Resource, W: Write> Session<'_, R, W> {
                 }
                 HostLock::Busy(holder) => {
                     if self.detach.is_some()
-                        && let Some(order) = change::order::<R>(self.host)?
+                        && let Some(change) = change::ordered(self.host)?
                     {
-                        return Ok(Begin::UnderWay(order.id));
+                        return Ok(Begin::UnderWay(change));
                     }
                     if since.elapsed() >= PATIENCE {
                         return Err(host_lock::busy(doing, &holder, PATIENCE));
@@ -190,10 +193,12 @@ impl<R: Resource, W: Write> Session<'_, R, W> {
             let confirm_within_seconds = detach.confirm_within_seconds;
             self.output.event(id, AgentEvent::Detached { confirm_within_seconds });
         }
-        let (since, mut told) = (Instant::now(), 0);
+        let (since, mut told, mut begun) = (Instant::now(), 0, false);
+        let (mut seen, mut pause) = (Seen::default(), POLL);
         loop {
-            let (order, progress) = self.look(change)?;
-            if let Some(progress) = &progress {
+            self.still_ordered(change)?;
+            if let Some(progress) = &seen.news::<R>(self.host)? {
+                begun = true;
                 for (resource, difference) in progress.started.iter().skip(told) {
                     let (resource, difference) = (resource.clone(), difference.clone());
                     self.output.event(id, AgentEvent::Started { resource, difference });
@@ -209,6 +214,7 @@ impl<R: Resource, W: Write> Session<'_, R, W> {
                         return Ok(Followed::Kept(results));
                     }
                     State::TakenBack { why, trouble } => {
+                        let Some(order) = change::order::<R>(self.host)? else { return Err(gone()) };
                         let error = change::taken_back(&order, why, trouble.as_deref());
                         let held = host_lock::wait(&mut *self.host, "end a change", PATIENCE, |_| Ok(()))?;
                         change::forget(self.host)?;
@@ -217,7 +223,6 @@ impl<R: Resource, W: Write> Session<'_, R, W> {
                     }
                 }
             }
-            let begun = progress.is_some();
             if !begun && since.elapsed() >= START {
                 // One that begins later finds nothing to do.
                 drop(self.lock_host("end a change of the network")?);
@@ -234,20 +239,14 @@ impl<R: Resource, W: Write> Session<'_, R, W> {
                 continue;
             }
             self.lock.refresh(self.host)?;
-            thread::sleep(POLL);
+            thread::sleep(pause);
+            pause = SLOWEST_POLL.min(pause * 3 / 2);
         }
     }
 
-    /// The change of that name and how far it is.
-    fn look(&mut self, change: &str) -> Result<(Order<R>, Option<Progress<R>>)> {
-        match change::order::<R>(self.host)? {
-            Some(order) if order.id == change => {
-                let progress = change::progress::<R>(self.host)?;
-                Ok((order, progress))
-            }
-            _ => Err(PlatformError::new("follow a change of the network", "another session has brought it to an end")
-                .with_hint("run the same command again")),
-        }
+    /// Nobody else has brought that change to its end.
+    fn still_ordered(&mut self, change: &str) -> Result<()> {
+        if change::ordered(self.host)?.as_deref() == Some(change) { Ok(()) } else { Err(gone()) }
     }
 
     fn tell(&mut self, id: u64, progress: &Progress<R>) -> Vec<(ResourceId, ResourceResult)> {
@@ -265,10 +264,10 @@ impl<R: Resource, W: Write> Session<'_, R, W> {
 
     /// Keeps a change. One that is not there any more was confirmed before; the next check tells.
     pub(super) fn confirm(&mut self, change: &str) -> Result<Response> {
-        if self.look(change).is_err() {
+        if self.still_ordered(change).is_err() {
             return Ok(Response::Done);
         }
-        if let (_, Some(progress)) = self.look(change)?
+        if let Some(progress) = change::progress::<R>(self.host)?
             && progress.state == State::Applied
         {
             change::confirm(self.host)?;
@@ -282,4 +281,9 @@ impl<R: Resource, W: Write> Session<'_, R, W> {
             State::Applying | State::Applied | State::TakingBack | State::Kept => Ok(Response::Done),
         }
     }
+}
+
+fn gone() -> PlatformError {
+    PlatformError::new("follow a change of the network", "another session has brought it to an end")
+        .with_hint("run the same command again")
 }

@@ -378,7 +378,7 @@ impl Machine {
             adapters: self.adapters(),
             routes: self.all_routes(),
             listeners: system.chain(ours).chain(taken).collect(),
-            owned: Vec::new(),
+            owned: BTreeSet::new(),
             cluster: None,
             services: Vec::new(),
             details: CommonDetails::default(),

@@ -7,7 +7,6 @@ mod files;
 mod link;
 mod linux;
 mod machine;
-
 mod platform;
 mod process;
 mod snapshot;
@@ -15,9 +14,10 @@ mod spec;
 mod virtual_network;
 mod windows;
 
+use std::cell::LazyCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use k8swin_protocol::probe::{Ask, Attempt, Outcome, Target};
+use k8swin_protocol::probe::{Ask, Outcome, Target};
 use k8swin_protocol::resource::Protection;
 use k8swin_protocol::wire::KubeCall;
 use k8swin_protocol::{Facts, HostPath, Os};
@@ -28,7 +28,7 @@ pub use link::Transfers;
 use machine::Machine;
 use platform::SimulatedPlatform;
 pub use spec::{Faults, HostSpec, ImageTrouble, TakenPort};
-use virtual_network::Endpoint;
+use virtual_network::{Endpoint, Ways};
 
 use crate::platform::{KubeOperation, KubeOutcome, Result};
 use crate::{Host, PlatformError, network, serve};
@@ -231,14 +231,34 @@ impl SimulatedHost {
 
     /// A mutation by the agent.
     pub(self) fn mutate<T>(&self, what: &str, change: impl FnOnce(&mut Machine) -> Result<T>) -> Result<T> {
-        let hook = lock(&self.shared.hook).clone();
-        if let Some(hook) = hook {
-            hook(what)?;
-        }
+        self.ask_hook(what)?;
         self.change(|machine| {
             machine.steps += 1;
             change(machine)
         })
+    }
+
+    fn ask_hook(&self, what: &str) -> Result<()> {
+        let hook = lock(&self.shared.hook).clone();
+        hook.map_or(Ok(()), |hook| hook(what))
+    }
+
+    fn tell_changed(&self) {
+        for callback in self.callbacks(&self.shared.on_change) {
+            callback();
+        }
+    }
+
+    /// A mutation of the routes by the agent, which changes nothing for others.
+    pub(self) fn mutate_routes<T>(&self, what: &str, change: impl FnOnce(&mut Machine) -> Result<T>) -> Result<T> {
+        self.ask_hook(what)?;
+        let result = {
+            let mut machine = lock(&self.shared.machine);
+            machine.steps += 1;
+            change(&mut machine)
+        };
+        self.tell_changed();
+        result
     }
 
     /// Any change: the cluster learns what runs on the host now, then the callbacks are called.
@@ -250,9 +270,7 @@ impl SimulatedHost {
             self.shared.cluster.network().place(Endpoint::of(&machine));
             result
         };
-        for callback in self.callbacks(&self.shared.on_change) {
-            callback();
-        }
+        self.tell_changed();
         result
     }
 
@@ -289,19 +307,14 @@ impl SimulatedHost {
                 }
                 ("GET", path.clone(), None)
             }
-            KubeOperation::Call(KubeCall::Create { object }) if object["kind"] == "List" => {
-                let mut last = KubeOutcome::Done(Value::Null);
-                for item in object["items"].as_array().into_iter().flatten() {
-                    let create = KubeOperation::Call(KubeCall::Create { object: item.clone() });
-                    match self.kube(&create)? {
-                        KubeOutcome::Done(_) => {}
-                        other => last = other,
-                    }
-                }
-                return Ok(last);
-            }
             KubeOperation::Call(KubeCall::Create { object }) => {
-                ("POST", cluster::collection_of(object), Some(object.clone()))
+                let items = match object["items"].as_array() {
+                    Some(items) if object["kind"] == "List" => items.as_slice(),
+                    _ => std::slice::from_ref(object),
+                };
+                let answer = self.cluster().create(items, |path| self.ask_hook(&format!("POST {path}")));
+                self.change(|machine| machine.steps += items.len() as u64);
+                return answer.map(outcome);
             }
             KubeOperation::Call(KubeCall::Delete { kind, namespace, selector }) => {
                 let selector = selector.replace('=', "%3D");
@@ -314,22 +327,24 @@ impl SimulatedHost {
         let (status, body) = if method == "GET" {
             api(None)
         } else {
-            let hook = lock(&self.shared.hook).clone();
-            if let Some(hook) = hook {
-                hook(&format!("{method} {path}"))?;
-            }
+            self.ask_hook(&format!("{method} {path}"))?;
             let answer = api(body.as_ref());
             self.change(|machine| machine.steps += 1);
             answer
         };
-        let message = || body.get("message").and_then(Value::as_str).unwrap_or("no reason given").to_owned();
-        Ok(match status {
-            200..=299 => KubeOutcome::Done(body),
-            404 => KubeOutcome::NotFound,
-            0 => KubeOutcome::Unreachable("The connection to the server was refused".into()),
-            500..=599 => KubeOutcome::Unreachable(message()),
-            _ => KubeOutcome::Refused(message()),
-        })
+        Ok(outcome((status, body)))
+    }
+}
+
+/// What kubectl makes of an answer.
+fn outcome((status, body): (u16, Value)) -> KubeOutcome {
+    let message = || body.get("message").and_then(Value::as_str).unwrap_or("no reason given").to_owned();
+    match status {
+        200..=299 => KubeOutcome::Done(body),
+        404 => KubeOutcome::NotFound,
+        0 => KubeOutcome::Unreachable("The connection to the server was refused".into()),
+        500..=599 => KubeOutcome::Unreachable(message()),
+        _ => KubeOutcome::Refused(message()),
     }
 }
 
@@ -350,7 +365,7 @@ impl SimulatedHost {
         };
         let target = Target { address, port: KUBELET_PORT, ask: Ask::Connection };
         let dial = |what| KubeOutcome::Unreachable(format!("Error: 'dial tcp {address}:{KUBELET_PORT}: {what}'"));
-        match self.connect(&[target]).first().map(|attempt| &attempt.outcome) {
+        match self.connect(&[target]).first() {
             Some(Outcome::Answered { .. }) => KubeOutcome::Done("ok".into()),
             Some(Outcome::Refused) => dial("getsockopt: connection refused"),
             _ => dial("i/o timeout"),
@@ -358,13 +373,12 @@ impl SimulatedHost {
     }
 
     /// Connects to addresses of hosts, pods and services.
-    pub(self) fn connect(&self, targets: &[Target]) -> Vec<Attempt> {
+    pub(self) fn connect(&self, targets: &[Target]) -> Vec<Outcome> {
         let places = self.cluster().places();
-        let connect = |target: &Target| Attempt {
-            address: target.address,
-            port: target.port,
-            outcome: self.cluster().network().connect(self.name(), target, places.get(&target.address)),
-        };
+        // Who asks for hosts only needs no routes.
+        let ways = LazyCell::new(|| self.read(Ways::of));
+        let network = self.cluster().network();
+        let connect = |target: &Target| network.connect(self.name(), target, places.get(&target.address), &ways);
         targets.iter().map(connect).collect()
     }
 }

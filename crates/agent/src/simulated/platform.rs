@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8swin_protocol::facts::{Adapter, RouteEntry, ServiceStatus};
-use k8swin_protocol::probe::{Attempt, Connect, Listen};
+use k8swin_protocol::probe::{Connect, Listen, Outcome};
 use k8swin_protocol::resource::{FeatureName, FirewallRule, PauseImage, TransparentNetwork};
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
@@ -50,14 +50,17 @@ impl SimulatedPlatform {
 
     fn mutate<T>(&self, what: String, change: impl FnOnce(&mut Machine) -> Result<T>) -> Result<T> {
         self.live()?;
-        let alive = &self.alive;
-        self.host.mutate(&what, |machine| {
-            // Whoever held the step up may have killed its process.
-            if !alive.load(Ordering::SeqCst) {
-                return Err(PlatformError::new(what.clone(), "killed"));
-            }
-            change(machine)
-        })
+        self.host.mutate(&what, |machine| self.alive_still(&what).and_then(|()| change(machine)))
+    }
+
+    fn mutate_routes<T>(&self, what: String, change: impl FnOnce(&mut Machine) -> Result<T>) -> Result<T> {
+        self.live()?;
+        self.host.mutate_routes(&what, |machine| self.alive_still(&what).and_then(|()| change(machine)))
+    }
+
+    /// Whoever held the step up may have killed its process.
+    fn alive_still(&self, what: &str) -> Result<()> {
+        if self.alive.load(Ordering::SeqCst) { Ok(()) } else { Err(PlatformError::new(what, "killed")) }
     }
 }
 
@@ -98,11 +101,11 @@ impl Platform for SimulatedPlatform {
     }
 
     fn add_route(&mut self, route: &SystemRoute) -> Result<()> {
-        self.mutate(format!("add the route {route}"), |machine| machine.add_route(route))
+        self.mutate_routes(format!("add the route {route}"), |machine| machine.add_route(route))
     }
 
     fn remove_route(&mut self, route: &SystemRoute) -> Result<()> {
-        self.mutate(format!("remove the route {route}"), |machine| machine.remove_route(route))
+        self.mutate_routes(format!("remove the route {route}"), |machine| machine.remove_route(route))
     }
 
     fn stat(&mut self, path: &HostPath) -> Result<Option<Stat>> {
@@ -233,7 +236,7 @@ impl Platform for SimulatedPlatform {
         Ok(self.host.cluster().network().listen(self.host.name(), wanted))
     }
 
-    fn connect(&mut self, wanted: &Connect) -> Result<Vec<Attempt>> {
+    fn connect(&mut self, wanted: &Connect) -> Result<Vec<Outcome>> {
         Ok(self.host.connect(&wanted.targets))
     }
 

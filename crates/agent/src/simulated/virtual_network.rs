@@ -1,6 +1,6 @@
 //! The network between simulated hosts: who listens where, and what its faults let through.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -23,11 +23,70 @@ const HTTP: u16 = 80;
 /// The hosts of a lab, as they are on the network.
 #[derive(Default)]
 pub(super) struct SimulatedNetwork {
-    endpoints: Mutex<BTreeMap<String, Endpoint>>,
+    endpoints: Mutex<Endpoints>,
     /// By the port on loopback, which no two have.
     depots: Mutex<BTreeMap<u16, SimulatedDepot>>,
     /// Connections to depots.
     pulls: Arc<Peak>,
+}
+
+/// The hosts by name, and the names of those that have an address.
+#[derive(Default)]
+struct Endpoints {
+    by_name: BTreeMap<String, Endpoint>,
+    by_address: BTreeMap<Ipv4Addr, BTreeSet<String>>,
+}
+
+impl Endpoints {
+    fn get(&self, host: &str) -> Option<&Endpoint> {
+        self.by_name.get(host)
+    }
+
+    /// Another host that has an address, or else the host itself.
+    fn at(&self, address: Ipv4Addr, host: &str) -> Option<&Endpoint> {
+        let names = self.by_address.get(&address)?;
+        self.get(names.iter().min_by_key(|name| *name == host)?)
+    }
+
+    fn insert(&mut self, endpoint: Endpoint) {
+        for address in &endpoint.addresses {
+            self.by_address.entry(*address).or_default().insert(endpoint.name.clone());
+        }
+        self.by_name.insert(endpoint.name.clone(), endpoint);
+    }
+
+    fn remove(&mut self, host: &str) -> Option<Endpoint> {
+        let endpoint = self.by_name.remove(host)?;
+        for address in &endpoint.addresses {
+            if let Some(names) = self.by_address.get_mut(address) {
+                names.remove(host);
+            }
+        }
+        Some(endpoint)
+    }
+}
+
+/// The ways that packets of a host take, by the length of their prefix and their destination. A host has one to each other
+/// node.
+pub(super) struct Ways(BTreeMap<u8, BTreeMap<Ipv4Net, Ipv4Addr>>);
+
+impl Ways {
+    /// Those of its routes by way of other hosts.
+    pub(super) fn of(machine: &Machine) -> Self {
+        let mut ways: BTreeMap<u8, BTreeMap<_, _>> = BTreeMap::new();
+        for route in machine.present_routes() {
+            ways.entry(route.destination.prefix_len()).or_default().insert(route.destination.trunc(), route.via);
+        }
+        Self(ways)
+    }
+
+    /// By way of which router an address is reached: that of the longest prefix.
+    fn to(&self, address: Ipv4Addr) -> Option<Ipv4Addr> {
+        let fitting = |(length, ways): (&u8, &BTreeMap<Ipv4Net, Ipv4Addr>)| {
+            ways.get(&Ipv4Net::new(address, *length).ok()?.trunc()).copied()
+        };
+        self.0.iter().rev().find_map(fitting)
+    }
 }
 
 /// Where a host listens for those who want to take files from it.
@@ -46,8 +105,6 @@ pub(super) struct Endpoint {
     held: Vec<u16>,
     /// Where its agent listens, and the token that it wants.
     listening: BTreeMap<u16, String>,
-    /// Its routes by way of other hosts.
-    routes: Vec<(Ipv4Net, Ipv4Addr)>,
     /// Whether kube-proxy leads service addresses on.
     proxies: bool,
     faults: Faults,
@@ -72,17 +129,9 @@ impl Endpoint {
             addresses: machine.adapters().iter().flat_map(|adapter| &adapter.addresses).map(|net| net.addr()).collect(),
             held: machine.processes().iter().flat_map(|process| process.ports()).chain(taken).collect(),
             listening: BTreeMap::new(),
-            routes: machine.present_routes().map(|route| (route.destination, route.via)).collect(),
             proxies: machine.healthy_processes().iter().any(|process| process.name() == "kube-proxy"),
             faults: machine.faults.clone(),
         }
-    }
-
-    /// Whether packets to an address take the way to that host.
-    fn leads_to(&self, there: &Self, address: Ipv4Addr) -> bool {
-        let fitting = self.routes.iter().filter(|(destination, _)| destination.contains(&address));
-        let nearest = fitting.max_by_key(|(destination, _)| destination.prefix_len());
-        nearest.is_some_and(|(_, via)| there.addresses.contains(via))
     }
 
     fn blocks(&self, other: &Self) -> bool {
@@ -95,13 +144,13 @@ impl SimulatedNetwork {
     pub(super) fn place(&self, endpoint: Endpoint) {
         let mut endpoints = self.endpoints();
         let listening = endpoints.remove(&endpoint.name).map(|before| before.listening).unwrap_or_default();
-        endpoints.insert(endpoint.name.clone(), Endpoint { listening, ..endpoint });
+        endpoints.insert(Endpoint { listening, ..endpoint });
     }
 
     /// The agent of a host listens on those of the ports that are free, and on no others.
     pub(super) fn listen(&self, host: &str, wanted: &Listen) -> Vec<u16> {
         let mut endpoints = self.endpoints();
-        let Some(endpoint) = endpoints.get_mut(host) else { return Vec::new() };
+        let Some(endpoint) = endpoints.by_name.get_mut(host) else { return Vec::new() };
         let its_own = endpoint.addresses.contains(&wanted.address);
         let free = wanted.ports.iter().copied().filter(|port| its_own && !endpoint.held.contains(port));
         let free: Vec<u16> = free.collect();
@@ -111,7 +160,7 @@ impl SimulatedNetwork {
 
     /// An agent of a host has ended, which listened for those who know its token. Another one may listen by now.
     pub(super) fn silence(&self, host: &str, token: &str) {
-        if let Some(endpoint) = self.endpoints().get_mut(host) {
+        if let Some(endpoint) = self.endpoints().by_name.get_mut(host) {
             endpoint.listening.retain(|_, wanted| wanted != token);
         }
     }
@@ -121,24 +170,21 @@ impl SimulatedNetwork {
         self.endpoints().get(host).is_some_and(|endpoint| !endpoint.listening.is_empty())
     }
 
-    /// A host connects to an address.
-    pub(super) fn connect(&self, host: &str, target: &Target, place: Option<&Place>) -> Outcome {
+    /// A host connects to an address, where its packets take these ways.
+    pub(super) fn connect(&self, host: &str, target: &Target, place: Option<&Place>, ways: &Ways) -> Outcome {
         let endpoints = self.endpoints();
         let Some(here) = endpoints.get(host) else { return Outcome::Silent };
-        let by_address = || {
-            let found = endpoints.values().filter(|other| other.addresses.contains(&target.address));
-            found.min_by_key(|other| other.name == host)
-        };
         let there = match place {
             Some(Place::Service { ports }) if here.proxies && ports.contains(&target.port) => {
                 return Outcome::Answered { microseconds: USUAL };
             }
             Some(Place::Service { .. }) => return Outcome::Silent,
             Some(Place::Pod { node, .. } | Place::Gateway { node }) => endpoints.get(node),
-            None => by_address(),
+            None => endpoints.at(target.address, host),
         };
         let Some(there) = there else { return Outcome::Silent };
-        let routed = place.is_none() || here.name == there.name || here.leads_to(there, target.address);
+        let leads_there = || ways.to(target.address).is_some_and(|via| there.addresses.contains(&via));
+        let routed = place.is_none() || here.name == there.name || leads_there();
         match place {
             _ if !routed => Outcome::Silent,
             Some(Place::Pod { .. }) if there.faults.no_forwarding => Outcome::Silent,
@@ -206,7 +252,7 @@ impl SimulatedNetwork {
         self.pulls.most()
     }
 
-    fn endpoints(&self) -> MutexGuard<'_, BTreeMap<String, Endpoint>> {
+    fn endpoints(&self) -> MutexGuard<'_, Endpoints> {
         self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -248,7 +294,6 @@ mod tests {
             addresses: vec![address],
             held: Vec::new(),
             listening: BTreeMap::new(),
-            routes: Vec::new(),
             proxies: false,
             faults: Faults::default(),
         });

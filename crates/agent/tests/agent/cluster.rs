@@ -275,7 +275,7 @@ fn three_members_bear_the_loss_of_one_and_the_data_of_all_goes_with_their_folder
     let nodes = on_linux(Phase::ControlPlane, vec![node("lin01", "192.168.0.0/24", "linux")]);
     apply(&hosts[0], &services).unwrap();
     assert_eq!(cluster.api("GET", "/healthz", None).0, 500, "one of three");
-    let waiting = check(&hosts[0], &nodes).outcomes.remove(0).1;
+    let waiting = check(&hosts[0], &nodes).differing.remove(0).1;
     assert_eq!(waiting, CheckOutcome::Unknown { waits_for: "the API server".into() });
 
     // The first control plane waits for the others.

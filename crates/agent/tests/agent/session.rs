@@ -37,7 +37,7 @@ fn replies(answers: Vec<FromAgent>) -> Vec<Result<Response, String>> {
 #[test]
 fn an_unreadable_line_is_answered_and_the_session_goes_on() {
     let host = linux();
-    let input = b"{\"id\":1,\"request\":{\"op\":\"canary\"}}\n\n{\"id\":2,\"request\":{\"op\":\"ping\"}}\n".as_slice();
+    let input = b"{\"id\":1,\"request\":\"canary\"}\n\n{\"id\":2,\"request\":\"ping\"}\n".as_slice();
     let mut output = Vec::new();
     serve(host.platform(), Vec::new(), input, &mut output).unwrap();
     let output = String::from_utf8(output).unwrap();

@@ -97,13 +97,13 @@ pub(crate) fn check(host: &SimulatedHost, resources: &HostResources) -> Checked 
 }
 
 pub(crate) fn in_sync(host: &SimulatedHost, resources: &HostResources) -> bool {
-    check(host, resources).outcomes.iter().all(|(_, outcome)| *outcome == CheckOutcome::InSync)
+    check(host, resources).differing.is_empty()
 }
 
 /// The difference that a check shows for the only resource.
 pub(crate) fn difference(host: &SimulatedHost, resources: &HostResources) -> String {
-    match check(host, resources).outcomes.pop().unwrap().1 {
-        CheckOutcome::Drifted { difference, .. } => difference,
+    match check(host, resources).differing.pop() {
+        Some((_, CheckOutcome::Drifted { difference, .. })) => difference,
         other => format!("{other:?}"),
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::Stdio;
 
-use k8swin_protocol::resource::{CheckOutcome, LinuxResource, Phase};
+use k8swin_protocol::resource::{LinuxResource, Phase};
 use k8swin_protocol::wire::{self, FromAgent, Request, ResourceResult, Response, ToAgent};
 
 use crate::host::Host;
@@ -125,9 +125,7 @@ impl<'a> Sweep<'a> {
                 FromAgent::Reply { response: Response::Applied { results }, .. } => {
                     !matches!(results.last(), Some((_, ResourceResult::Failed(_) | ResourceResult::NeedsReboot { .. })))
                 }
-                FromAgent::Reply { response: Response::Checked(checked), .. } => {
-                    checked.outcomes.iter().all(|(_, outcome)| *outcome == CheckOutcome::InSync)
-                }
+                FromAgent::Reply { response: Response::Checked(checked), .. } => checked.differing.is_empty(),
                 _ => true,
             };
             assert!(good, "{context}: {message:?}");

@@ -81,11 +81,11 @@ impl Session {
     /// What differs from the resources, one line each.
     pub(crate) fn drift(&mut self, resources: &[LinuxResource]) -> Vec<String> {
         let line = |(id, outcome)| match outcome {
-            CheckOutcome::InSync => None,
-            CheckOutcome::Drifted { difference, .. } => Some(format!("{id}: {difference}")),
-            CheckOutcome::Unknown { waits_for } => Some(format!("{id}: waits for {waits_for}")),
+            CheckOutcome::InSync => format!("{id}: in sync"),
+            CheckOutcome::Drifted { difference, .. } => format!("{id}: {difference}"),
+            CheckOutcome::Unknown { waits_for } => format!("{id}: waits for {waits_for}"),
         };
-        self.check(resources).outcomes.into_iter().filter_map(line).collect()
+        self.check(resources).differing.into_iter().map(line).collect()
     }
 
     /// Applies; the failure is that of the resource that failed, if one did.

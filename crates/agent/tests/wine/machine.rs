@@ -367,9 +367,10 @@ impl Session {
         self.apply(&[resource]).unwrap_err()
     }
 
+    /// How those stand that are not in sync.
     pub(crate) fn check(&mut self, resources: &[WindowsResource]) -> Vec<CheckOutcome> {
         match self.ask(Request::Check { resources: planned(resources) }).unwrap() {
-            Response::Checked(checked) => checked.outcomes.into_iter().map(|(_, outcome)| outcome).collect(),
+            Response::Checked(checked) => checked.differing.into_iter().map(|(_, outcome)| outcome).collect(),
             other => panic!("{other:?}"),
         }
     }

@@ -1,6 +1,6 @@
 //! What all tests of this crate share: the clusters of `inventories/`, made-up facts that fit them, a made-up release.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use camino::Utf8Path;
@@ -147,7 +147,7 @@ fn common(host: &Host, adapters: Vec<Adapter>) -> CommonFacts {
         adapters,
         routes: Vec::new(),
         listeners: Vec::new(),
-        owned: Vec::new(),
+        owned: BTreeSet::new(),
         cluster: None,
         services: Vec::new(),
         details: CommonDetails::default(),

@@ -1,5 +1,7 @@
 //! Checks that both operating systems share.
 
+use std::collections::BTreeSet;
+
 use ipnet::Ipv4Net;
 use k8swin_inventory::{Check, Cluster};
 use k8swin_protocol::facts::{CommonFacts, Listener, ServiceState};
@@ -195,14 +197,14 @@ fn built(common: &CommonFacts, report: &mut Report<'_>) {
         });
         report.error(Check::Services, told.collect::<Vec<_>>().join("; "), UP_MENDS);
     }
-    let routes: Vec<Ipv4Net> = common
+    let routes: BTreeSet<Ipv4Net> = common
         .owned
         .iter()
         .filter_map(|resource| resource.as_str().strip_prefix("route:"))
         .filter_map(|destination| destination.parse().ok())
         .collect();
-    let there = |destination: &&Ipv4Net| common.routes.iter().any(|route| route.destination == **destination);
-    let gone: Vec<_> = routes.iter().filter(|route| !there(route)).map(ToString::to_string).collect();
+    let there: BTreeSet<Ipv4Net> = common.routes.iter().map(|route| route.destination).collect();
+    let gone: Vec<_> = routes.difference(&there).map(ToString::to_string).collect();
     if gone.is_empty() {
         report.ok(Check::Routes, format!("{} of ours, all there", routes.len()));
     } else {
@@ -244,7 +246,7 @@ fn is_down(common: &CommonFacts, owner: &str) -> bool {
 
 /// Whether an earlier run made this resource.
 pub(super) fn is_owned(common: &CommonFacts, id: &str) -> bool {
-    common.owned.iter().any(|resource| resource.as_str() == id)
+    common.owned.contains(id)
 }
 
 /// Whether an earlier run made a resource whose identity begins so.

@@ -1,13 +1,13 @@
 //! The connections that hosts need to each other: which they are, and what became of the attempts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use k8swin_inventory::cluster::Host;
 use k8swin_inventory::{Check, Cluster};
 use k8swin_protocol::Facts;
 use k8swin_protocol::facts::CommonFacts;
-use k8swin_protocol::probe::{Ask, Attempt, Outcome, Target};
+use k8swin_protocol::probe::{Ask, Outcome, Target};
 use serde::Serialize;
 
 use super::catalogue::{NEARER, OPEN_PATH, OPEN_WINDOWS, SMALLER_MTU};
@@ -145,24 +145,42 @@ fn holds(common: &CommonFacts, cluster: &Cluster, port: u16) -> bool {
     is_owned(common, &format!("unit:{program}")) || is_owned(common, &format!("service:{program}"))
 }
 
-/// The links that a host's attempts stand for.
-pub(crate) fn links(from: &Host, wanted: Vec<(String, Purpose, Target)>, attempts: Vec<Attempt>) -> Vec<Link> {
+/// The links whose outcomes a host has told.
+pub(crate) fn links(from: &Host, wanted: Vec<(String, Purpose, Target)>, outcomes: Vec<Outcome>) -> Vec<Link> {
     wanted
         .into_iter()
-        .zip(attempts)
-        .map(|((to, purpose, target), attempt)| Link {
+        .zip(outcomes)
+        .map(|((to, purpose, target), outcome)| Link {
             from: from.name.clone(),
             to,
             port: target.port,
             purpose,
-            outcome: attempt.outcome,
+            outcome,
         })
         .collect()
 }
 
+/// The links by the host that was connected to, each in the order of the inventory.
+pub(super) type Arriving<'a> = BTreeMap<&'a str, Vec<&'a Link>>;
+
+/// Sorts links. There are as many as pairs of hosts, so they are gone through once.
+pub(super) fn arriving(links: &[Link]) -> Arriving<'_> {
+    let mut arriving = Arriving::new();
+    for link in links {
+        arriving.entry(link.to.as_str()).or_default().push(link);
+    }
+    arriving
+}
+
 /// What the others met who connected to `host`.
-pub(super) fn check(cluster: &Cluster, host: &Host, evidence: &Evidence<'_>, report: &mut Report<'_>) {
-    let arriving: Vec<&Link> = evidence.links.iter().filter(|link| link.to == host.name).collect();
+pub(super) fn check(
+    cluster: &Cluster,
+    host: &Host,
+    evidence: &Evidence<'_>,
+    all: &Arriving<'_>,
+    report: &mut Report<'_>,
+) {
+    let arriving = all.get(host.name.as_str()).map_or(&[][..], Vec::as_slice);
     let failing = |stalled: bool| -> Vec<&Link> {
         let fails = |link: &&&Link| !link.works() && (link.outcome == Outcome::Stalled) == stalled;
         arriving.iter().filter(fails).copied().collect()
@@ -182,7 +200,7 @@ pub(super) fn check(cluster: &Cluster, host: &Host, evidence: &Evidence<'_>, rep
         return report.ok(Check::HostToHost, format!("reached by {} other hosts", others.len()));
     }
     let detail = describe(&blocked).join("; ");
-    if blocked.iter().all(|link| link.outcome == Outcome::Silent) && closed_yet(host, evidence, &blocked) {
+    if blocked.iter().all(|link| link.outcome == Outcome::Silent) && closed_yet(host, evidence, all, &blocked) {
         return report.warning(
             Check::HostToHost,
             format!("{detail}; perhaps Windows' firewall, which `up` opens"),
@@ -199,11 +217,13 @@ pub(super) fn check(cluster: &Cluster, host: &Host, evidence: &Evidence<'_>, rep
 
 /// Whether the host's own firewall may be all that is in the way, as it is before `up` has opened the port: the way back
 /// works.
-fn closed_yet(host: &Host, evidence: &Evidence<'_>, blocked: &[&Link]) -> bool {
+fn closed_yet(host: &Host, evidence: &Evidence<'_>, all: &Arriving<'_>, blocked: &[&Link]) -> bool {
     let Some(Facts::Windows(facts)) = evidence.seen.get(&host.name).map(|seen| seen.facts) else { return false };
     let filters = facts.details.firewall.iter().any(|profile| profile.enabled);
-    let way_back =
-        |link: &&Link| evidence.links.iter().any(|back| back.from == host.name && back.to == link.from && back.works());
+    let way_back = |link: &&Link| {
+        let back = all.get(link.from.as_str()).into_iter().flatten();
+        back.into_iter().any(|back| back.from == host.name && back.works())
+    };
     filters && !is_owned(&facts.common, OWN_RULE) && blocked.iter().all(way_back)
 }
 
@@ -243,10 +263,10 @@ fn names(links: &[&Link]) -> String {
 
 /// How long control planes take to reach each other.
 pub(super) fn latency(cluster: &Cluster, links: &[Link], report: &mut Report<'_>) {
-    let is_control_plane = |name: &str| cluster.host(name).is_some_and(Host::is_control_plane);
+    let control_planes: BTreeSet<&str> = cluster.control_planes().map(|host| host.name.as_str()).collect();
     let slowest = links
         .iter()
-        .filter(|link| is_control_plane(&link.from) && is_control_plane(&link.to))
+        .filter(|link| [&link.from, &link.to].iter().all(|name| control_planes.contains(name.as_str())))
         .filter_map(|link| match link.outcome {
             Outcome::Answered { microseconds } => Some((microseconds, link)),
             _ => None,

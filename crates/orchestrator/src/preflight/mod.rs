@@ -71,6 +71,7 @@ pub(crate) struct Evidence<'a> {
 /// All findings, in the order of the inventory, those between hosts after them, those about this machine last.
 pub(crate) fn findings(cluster: &Cluster, evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut all = Vec::new();
+    let arriving = links::arriving(&evidence.links);
     for host in &cluster.hosts {
         let Some(seen) = evidence.seen.get(&host.name) else { continue };
         let mut report = Report { host: &host.name, findings: &mut all };
@@ -91,7 +92,7 @@ pub(crate) fn findings(cluster: &Cluster, evidence: &Evidence<'_>) -> Vec<Findin
         }
         identity::check(seen, evidence.known.get(&host.name), &mut report);
         if evidence.links_tried {
-            links::check(cluster, host, evidence, &mut report);
+            links::check(cluster, host, evidence, &arriving, &mut report);
         }
     }
     let mut report = Report { host: &cluster.name, findings: &mut all };

@@ -1,6 +1,6 @@
 //! A cluster and facts of healthy hosts, for tests to spoil.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use k8swin_inventory::Cluster;
@@ -116,15 +116,15 @@ impl Sample {
             ("kube-proxy", &[10249]),
         ];
         for (unit, ports) in units {
-            sample.linux.common.owned.push(resource(&format!("unit:{unit}")));
+            sample.linux.common.owned.insert(resource(&format!("unit:{unit}")));
             sample.linux.common.listeners.extend(ports.iter().map(|port| listener(*port, unit)));
         }
         let windows = &mut sample.windows;
         for (service, port) in [("kubelet", 10250), ("kube-proxy", 10249)] {
-            windows.common.owned.push(resource(&format!("service:{service}")));
+            windows.common.owned.insert(resource(&format!("service:{service}")));
             windows.common.listeners.push(listener(port, &format!("{service}.exe")));
         }
-        windows.common.owned.push(resource("transparent-network:k8swin"));
+        windows.common.owned.insert(resource("transparent-network:k8swin"));
         // The transparent network has the second adapter's addresses, and a range of the pods.
         windows.common.adapters[1].addresses.clear();
         let network = DockerNetwork { driver: "transparent".into(), subnet: Some("192.168.1.0/24".parse().unwrap()) };
@@ -207,7 +207,7 @@ fn common(hostname: &str, adapters: Vec<Adapter>) -> CommonFacts {
         adapters,
         routes: Vec::new(),
         listeners: vec![listener(22, "sshd")],
-        owned: Vec::new(),
+        owned: BTreeSet::new(),
         cluster: None,
         services: Vec::new(),
         details: CommonDetails {

@@ -105,7 +105,7 @@ fn an_adapter_that_our_own_network_took_is_as_it_should_be() {
     assert!(bad(&sample.findings()).is_empty(), "selected by its address");
     sample.windows.common.adapters[1].addresses.clear();
     assert_eq!(only_bad(&sample.findings()).check.name(), "pod-adapter");
-    sample.windows.common.owned.push(resource("transparent-network:k8swin"));
+    sample.windows.common.owned.insert(resource("transparent-network:k8swin"));
     assert!(bad(&sample.findings()).is_empty());
 }
 
@@ -139,7 +139,7 @@ fn ports_held_by_our_own_units_are_fine_and_foreign_holders_are_named() {
         );
         assert!(finding.detail.contains(&format!("{port} by nginx")), "{}", finding.detail);
         assert!(finding.remedy.is_some());
-        sample.linux.common.owned.push(resource(&format!("unit:{unit}")));
+        sample.linux.common.owned.insert(resource(&format!("unit:{unit}")));
         assert!(bad(&sample.findings()).is_empty(), "{port} is held by our own {unit}");
         assert!(healthy.linux.common.listeners.iter().any(|listener| listener.port == port));
     }
@@ -154,7 +154,7 @@ fn ports_held_by_our_own_units_are_fine_and_foreign_holders_are_named() {
             "{port}"
         );
         assert!(finding.detail.contains(&format!("{port} by w3wp.exe")), "{}", finding.detail);
-        sample.windows.common.owned.push(resource(&format!("service:{service}")));
+        sample.windows.common.owned.insert(resource(&format!("service:{service}")));
         assert!(bad(&sample.findings()).is_empty());
     }
 
@@ -272,9 +272,9 @@ fn a_range_of_pods_is_fine_for_our_own_network_and_for_no_other() {
     sample.windows.docker.as_mut().unwrap().networks.insert("k8swin".into(), network);
     let names = |findings: &[Finding]| bad(findings).iter().map(|finding| finding.check.name()).collect::<Vec<_>>();
     assert_eq!(names(&sample.findings()), ["leftovers", "docker-ranges"]);
-    sample.windows.common.owned.push(resource("transparent-network:others"));
+    sample.windows.common.owned.insert(resource("transparent-network:others"));
     assert_eq!(names(&sample.findings()), ["leftovers", "docker-ranges"]);
-    sample.windows.common.owned.push(resource("transparent-network:k8swin"));
+    sample.windows.common.owned.insert(resource("transparent-network:k8swin"));
     assert!(bad(&sample.findings()).is_empty());
 }
 
@@ -341,7 +341,7 @@ fn windows_own_firewall_is_no_error_before_up_has_opened_it_as_long_as_the_way_b
     let findings = sample.findings();
     let finding = only_bad(&findings);
     assert_eq!((finding.check.name(), finding.severity), ("host-to-host", Warning));
-    sample.windows.common.owned.push(resource("firewall-rule:k8swin kubelet"));
+    sample.windows.common.owned.insert(resource("firewall-rule:k8swin kubelet"));
     assert_eq!(only_bad(&sample.findings()).severity, Error);
 
     let mut sample = Sample::healthy();

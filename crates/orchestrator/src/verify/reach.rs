@@ -41,11 +41,12 @@ const POD_PORT: u16 = 80;
 const KUBELET: u16 = 10250;
 
 /// What a host is to reach.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Goal {
     /// A pod of that node.
     Pod(String),
-    /// The address of that node's adapter for pods. It tells where a pod is lost: on the way to its node, or on the node.
+    /// The address of that node's adapter for pods. It tells where a pod that is not reached is lost: on the way to its node,
+    /// or on the node.
     Gateway(String),
     /// The service of the API servers.
     Service,
@@ -64,21 +65,22 @@ impl Goal {
 /// What became of each goal of a host.
 pub(super) type Reached = Vec<(Goal, Outcome)>;
 
-/// Lets every host connect to the pods of all other nodes and to the service address, all in one request a host, and judges
-/// what became of it.
+/// Lets every host connect to the pods of all other nodes and to the service address, all in one request a host, then to the
+/// nodes of pods that it did not reach, and judges what became of it.
 pub(super) async fn networks(fleet: &mut Fleet<'_>, pods: &BTreeMap<String, Ipv4Addr>) -> Vec<Finding> {
     let cluster = fleet.cluster;
     let within = SETTLES_WITHIN.min(fleet.options.ready_within);
     let found = fleet
         .part_of(Stage::Verify, async |member, context| {
-            let wanted = goals(cluster, member.host, pods);
-            let (goals, targets): (Vec<_>, Vec<_>) = wanted.into_iter().unzip();
-            let reached = |index: usize, outcome: &Outcome| {
-                // Where the pod is reached, nobody asks for the adapter before it.
-                goals.get(index).is_none_or(|goal| matches!(goal, Goal::Gateway(_)) || goal.is_reached(outcome))
-            };
+            let (goals, targets): (Vec<_>, Vec<_>) = goals(cluster, member.host, pods).into_iter().unzip();
+            let reached =
+                |index: usize, outcome: &Outcome| goals.get(index).is_none_or(|goal| goal.is_reached(outcome));
             let outcomes = connect(member, context, targets, Instant::now() + within, reached).await?;
-            Ok(goals.iter().cloned().zip(outcomes).collect::<Reached>())
+            let mut found: Reached = goals.iter().cloned().zip(outcomes).collect();
+            let (gateways, targets): (Vec<_>, Vec<_>) = gateways(cluster, &found).into_iter().unzip();
+            let outcomes = connect(member, context, targets, Instant::now(), |_, _| true).await?;
+            found.extend(gateways.into_iter().zip(outcomes));
+            Ok(found)
         })
         .await;
     let found: Vec<(String, Reached)> = found.into_iter().map(|(name, reached)| (name.to_owned(), reached)).collect();
@@ -87,18 +89,29 @@ pub(super) async fn networks(fleet: &mut Fleet<'_>, pods: &BTreeMap<String, Ipv4
     findings
 }
 
+fn connection(address: Ipv4Addr, port: u16) -> Target {
+    Target { address, port, ask: Ask::Connection }
+}
+
 /// What a host is to reach, and how.
 pub(super) fn goals(cluster: &Cluster, from: &Host, pods: &BTreeMap<String, Ipv4Addr>) -> Vec<(Goal, Target)> {
-    let mut goals = Vec::new();
-    let connection = |address, port| Target { address, port, ask: Ask::Connection };
-    for (node, address) in pods.iter().filter(|(node, _)| **node != from.name) {
-        goals.push((Goal::Pod(node.clone()), connection(*address, POD_PORT)));
-        if let Some(host) = cluster.host(node) {
-            goals.push((Goal::Gateway(node.clone()), connection(host.pod_gateway(), KUBELET)));
+    let others = pods.iter().filter(|(node, _)| **node != from.name);
+    let pods = others.map(|(node, address)| (Goal::Pod(node.clone()), connection(*address, POD_PORT)));
+    let service = service_address(cluster).map(|address| (Goal::Service, connection(address, SERVICE_PORT)));
+    pods.chain(service).collect()
+}
+
+/// What a host that did not reach some pods is to try, and how.
+pub(super) fn gateways(cluster: &Cluster, found: &Reached) -> Vec<(Goal, Target)> {
+    let lost = found.iter().filter(|(goal, outcome)| !goal.is_reached(outcome));
+    let gateway = |(goal, _): &(Goal, Outcome)| match goal {
+        Goal::Pod(node) => {
+            let address = cluster.host(node)?.pod_gateway();
+            Some((Goal::Gateway(node.clone()), connection(address, KUBELET)))
         }
-    }
-    goals.extend(service_address(cluster).map(|address| (Goal::Service, connection(address, SERVICE_PORT))));
-    goals
+        Goal::Gateway(_) | Goal::Service => None,
+    };
+    lost.filter_map(gateway).collect()
 }
 
 /// The address of the service `kubernetes`, which is the first of the range.
@@ -118,7 +131,7 @@ async fn connect<'a>(
         let request = Request::Connect(Connect { targets, timeout_ms: TIMEOUT_MS });
         let ask = async |member: &mut Member<'a>| member.session()?.ask(request.clone()).await;
         match member.persist(context, ask).await? {
-            Response::Connected { attempts } => Ok(attempts.into_iter().map(|attempt| attempt.outcome).collect()),
+            Response::Connected { outcomes } => Ok(outcomes),
             _ => Err(SessionError::Nonsense { request: "connect" }),
         }
     };
@@ -132,24 +145,31 @@ pub(super) fn judge_pods(
     found: &[(String, Reached)],
 ) -> Vec<Finding> {
     let plan = NetworkPlan::of(cluster);
-    let hosts = cluster.hosts.iter().filter(|host| pods.contains_key(&host.name));
-    hosts.map(|host| judge_pod(&plan, host, pods, found)).collect()
+    // There are as many as pairs of hosts, so they are gone through once.
+    let mut met = MetAt::new();
+    for (from, reached) in found {
+        for (goal, outcome) in reached {
+            met.entry(goal).or_default().push((from, outcome));
+        }
+    }
+    let hosts = cluster.hosts.iter().filter_map(|host| Some((host, *pods.get(&host.name)?)));
+    hosts.map(|(host, address)| judge_pod(&plan, host, address, &met)).collect()
 }
 
-fn judge_pod(plan: &NetworkPlan, to: &Host, pods: &BTreeMap<String, Ipv4Addr>, found: &[(String, Reached)]) -> Finding {
-    let address = pods.get(&to.name).map_or_else(String::new, ToString::to_string);
-    let outcome_of =
-        |reached: &Reached, goal: &Goal| reached.iter().find(|(of, _)| of == goal).map(|(_, outcome)| outcome.clone());
+/// Who met what at each goal.
+type MetAt<'a> = BTreeMap<&'a Goal, Vec<(&'a str, &'a Outcome)>>;
+
+fn judge_pod(plan: &NetworkPlan, to: &Host, address: Ipv4Addr, met: &MetAt<'_>) -> Finding {
+    let at = |goal: &Goal| met.get(goal).map_or(&[][..], Vec::as_slice);
     let (pod, gateway) = (Goal::Pod(to.name.clone()), Goal::Gateway(to.name.clone()));
     let (mut good, mut on_the_way, mut on_the_node) = (0, Lost::default(), Lost::default());
-    for (from, reached) in found {
-        let Some(outcome) = outcome_of(reached, &pod) else { continue };
-        if pod.is_reached(&outcome) {
+    for (from, outcome) in at(&pod) {
+        if pod.is_reached(outcome) {
             good += 1;
             continue;
         }
-        let arrives = outcome_of(reached, &gateway).is_some_and(|outcome| gateway.is_reached(&outcome));
-        if arrives { &mut on_the_node } else { &mut on_the_way }.add(&outcome, from);
+        let arrives = at(&gateway).iter().any(|(by, outcome)| by == from && gateway.is_reached(outcome));
+        if arrives { &mut on_the_node } else { &mut on_the_way }.add(outcome, from);
     }
     if on_the_way.is_empty() && on_the_node.is_empty() {
         let detail = match good {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::nodes::{OS_LABEL, judge as judge_nodes, judge_one, status};
 use super::pods::{Found, NAME, TestPods, state};
-use super::reach::{Goal, Reached, goals, judge_image, judge_pods, judge_services};
+use super::reach::{Goal, Reached, gateways, goals, judge_image, judge_pods, judge_services};
 use super::{certificates, kubelets};
 use crate::preflight::samples::INVENTORY;
 use crate::report::{Finding, NodeStatus, Severity};
@@ -242,31 +242,34 @@ fn pods() -> BTreeMap<String, Ipv4Addr> {
 /// What every host of the walkthrough reached, where the ones that `lost` names met `outcome`.
 fn reached(cluster: &Cluster, lost: &[(&str, Goal)], outcome: &Outcome) -> Vec<(String, Reached)> {
     let of = |host: &Host| {
-        let goals = goals(cluster, host, &pods()).into_iter().map(|(goal, _)| {
+        let meet = |(goal, _)| {
             let usual = if matches!(goal, Goal::Pod(_)) { Outcome::Refused } else { ANSWERED };
             let is_lost = lost.iter().any(|(from, of)| *from == host.name && *of == goal);
             (goal, if is_lost { outcome.clone() } else { usual })
-        });
-        (host.name.clone(), goals.collect())
+        };
+        let mut found: Reached = goals(cluster, host, &pods()).into_iter().map(meet).collect();
+        found.extend(gateways(cluster, &found).into_iter().map(meet));
+        (host.name.clone(), found)
     };
     cluster.hosts.iter().map(of).collect()
 }
 
 #[test]
-fn a_host_is_asked_for_every_other_pod_its_nodes_address_and_the_service() {
+fn a_host_is_asked_for_every_other_pod_and_the_service_and_for_the_node_of_a_pod_that_it_does_not_reach() {
     let cluster = seed();
-    let goals: Vec<_> = goals(&cluster, cluster.host("win01").unwrap(), &pods())
-        .into_iter()
-        .map(|(goal, target)| (goal, format!("{}:{}", target.address, target.port)))
-        .collect();
+    let told = |(goal, target): (Goal, Target)| (goal, format!("{}:{}", target.address, target.port));
+    let goals: Vec<_> = goals(&cluster, cluster.host("win01").unwrap(), &pods()).into_iter().map(told).collect();
     let expected = [
         (Goal::Pod("lin01".into()), "192.168.0.2:80"),
-        (Goal::Gateway("lin01".into()), "192.168.0.1:10250"),
         (Goal::Pod("win02".into()), "192.168.2.2:80"),
-        (Goal::Gateway("win02".into()), "192.168.2.1:10250"),
         (Goal::Service, "172.30.0.1:443"),
     ];
     assert_eq!(goals, expected.map(|(goal, address)| (goal, address.to_owned())));
+
+    let found = [Outcome::Refused, Outcome::Silent, Outcome::Silent];
+    let found = goals.into_iter().map(|(goal, _)| goal).zip(found).collect();
+    let gateways: Vec<_> = gateways(&cluster, &found).into_iter().map(told).collect();
+    assert_eq!(gateways, [(Goal::Gateway("win02".into()), "192.168.2.1:10250".to_owned())]);
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl CommandHost for AgentHost {
                 writer.send(Output::Stderr(words)).await.unwrap();
                 1
             } else {
-                let hello = Chunk::from_static(b"{\"type\":\"hello\",\"protocol\":1,\"version\":\"0\"}\n");
+                let hello = Chunk::from_static(b"{\"hello\":{\"protocol\":2,\"version\":\"0\"}}\n");
                 writer.send(Output::Stdout(hello)).await.unwrap();
                 while let Some(chunk) = input.recv().await {
                     let _ = writer.send(Output::Stdout(chunk)).await;
@@ -128,7 +128,7 @@ async fn a_password_opens_the_session_and_sudo_starts_the_agent() {
     // More than the windows hold, and nothing is received before all is sent.
     let line = "x".repeat(300_000);
     for _ in 0..12 {
-        session.send(Zeroizing::new(format!("{line}\n"))).await.unwrap();
+        session.send(Zeroizing::new(format!("{line}\n").into_bytes())).await.unwrap();
     }
     for _ in 0..12 {
         assert!(session.receive().await.unwrap().as_slice() == line.as_bytes());

@@ -23,7 +23,7 @@ const SSHD: &str = "/usr/sbin/sshd";
 /// A greeting after some noise, then an echo.
 const AGENT: &str = "#!/bin/sh
 echo 'Welcome to the host'
-echo '{\"type\":\"hello\",\"protocol\":1,\"version\":\"0.1.0\"}'
+echo '{\"hello\":{\"protocol\":2,\"version\":\"0.1.0\"}}'
 exec cat
 # ";
 
@@ -191,7 +191,7 @@ fn agent(padding: usize) -> AgentBinary {
 }
 
 async fn echoes(session: &mut Session, text: &str) {
-    session.send(Zeroizing::new(format!("{text}\n"))).await.unwrap();
+    session.send(Zeroizing::new(format!("{text}\n").into_bytes())).await.unwrap();
     assert_eq!(session.receive().await.unwrap().as_slice(), text.as_bytes());
 }
 
@@ -223,7 +223,7 @@ async fn long_lines_cross_in_both_directions_at_once() {
     // Nothing is received before all is sent: queues and windows fill up, and nothing stops for good.
     let line = |index: usize| format!("{index} {}", "x".repeat(400_000 + index));
     for index in 0..12 {
-        session.send(Zeroizing::new(format!("{}\n", line(index)))).await.unwrap();
+        session.send(Zeroizing::new(format!("{}\n", line(index)).into_bytes())).await.unwrap();
     }
     for index in 0..12 {
         assert!(session.receive().await.unwrap().as_slice() == line(index).as_bytes(), "line {index}");
@@ -439,7 +439,7 @@ async fn a_cut_connection_is_noticed_and_named() {
 async fn an_agent_that_ends_tells_its_last_words() {
     let Some(server) = Server::start().await else { return };
     server.know("host_ed25519");
-    let bytes = "#!/bin/sh\necho '{\"type\":\"hello\",\"protocol\":1,\"version\":\"0\"}'\nread -r line\necho \"$line\"\necho 'no room' >&2\nexit 7\n";
+    let bytes = "#!/bin/sh\necho '{\"hello\":{\"protocol\":2,\"version\":\"0\"}}'\nread -r line\necho \"$line\"\necho 'no room' >&2\nexit 7\n";
     let agent = AgentBinary { sha256: Sha256::of(bytes.as_bytes()), bytes: bytes.as_bytes().into() };
     let mut session = server.connect_with(server.ssh(), &agent, &options(), Surroundings::default()).await.unwrap();
     echoes(&mut session, "a line before the end").await;
@@ -456,7 +456,7 @@ async fn an_agent_that_hangs_does_not_hold_up_the_end() {
     server.know("host_ed25519");
     let pid_file = server.at("pid");
     let text = format!(
-        "#!/bin/sh\necho $$ > {pid_file}\necho '{{\"type\":\"hello\",\"protocol\":1,\"version\":\"0\"}}'\nexec sleep 600 <&-\n"
+        "#!/bin/sh\necho $$ > {pid_file}\necho '{{\"hello\":{{\"protocol\":2,\"version\":\"0\"}}}}'\nexec sleep 600 <&-\n"
     );
     let agent = AgentBinary { sha256: Sha256::of(text.as_bytes()), bytes: text.as_bytes().into() };
     let session = server.connect_with(server.ssh(), &agent, &options(), Surroundings::default()).await.unwrap();

@@ -58,7 +58,7 @@ impl CommandHost for OneFileHost {
                 if command.command == POWERSHELL_PROGRAM && command.arguments == powershell_arguments() {
                     bootstrap(&mut input, &file).await
                 } else if is_there && arguments == ["serve"] {
-                    let hello = "{\"type\":\"hello\",\"protocol\":1,\"version\":\"0.1.0\"}\r\n";
+                    let hello = "{\"hello\":{\"protocol\":2,\"version\":\"0.1.0\"}}\r\n";
                     writer.send(Output::Stdout(Chunk::from(hello))).await.unwrap();
                     while let Some(chunk) = input.recv().await {
                         let _ = writer.send(Output::Stdout(chunk)).await;
@@ -218,7 +218,7 @@ async fn connect_to(port: u16, transport: WinRmTransport) -> Result<Session, Con
 }
 
 async fn echoes(session: &mut Session, text: &str) {
-    session.send(Zeroizing::new(format!("{text}\n"))).await.unwrap();
+    session.send(Zeroizing::new(format!("{text}\n").into_bytes())).await.unwrap();
     assert!(session.receive().await.unwrap().as_slice() == text.as_bytes());
 }
 

@@ -1,10 +1,11 @@
 //! The platform of a real Windows host: which code carries out each call.
 
+use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8swin_protocol::facts::{Adapter, CommonFacts, RouteEntry, ServiceStatus, WindowsFacts};
-use k8swin_protocol::probe::{Attempt, Connect, Listen};
+use k8swin_protocol::probe::{Connect, Listen, Outcome};
 use k8swin_protocol::resource::{FeatureName, FirewallRule, PauseImage, TransparentNetwork};
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
 
@@ -63,7 +64,7 @@ impl Platform for WindowsHost {
             adapters: found.into_iter().map(|found| found.adapter).collect(),
             routes: network::routes()?,
             listeners: network::listeners()?,
-            owned: Vec::new(),
+            owned: BTreeSet::new(),
             cluster: None,
             services: Vec::new(),
         };
@@ -188,7 +189,7 @@ impl Platform for WindowsHost {
         Ok(self.listeners.listen(wanted))
     }
 
-    fn connect(&mut self, wanted: &Connect) -> Result<Vec<Attempt>> {
+    fn connect(&mut self, wanted: &Connect) -> Result<Vec<Outcome>> {
         Ok(probe::connect(wanted))
     }
 

@@ -7,7 +7,7 @@ mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use k8swin_protocol::Os;
@@ -43,7 +43,14 @@ pub(super) struct State {
     store: Store,
     /// Kubelets that have registered their node, by host and start.
     registered: BTreeSet<(String, u64)>,
+    /// What each node was last told to be: the object's version and its kubelet. There are as many as hosts of the lab.
+    told: BTreeMap<String, (Value, Option<Kubelet>)>,
+    /// Whose addresses are whose, until something changes.
+    places: Option<Arc<Places>>,
 }
+
+/// The addresses of pods, services and adapters for pods.
+pub(super) type Places = BTreeMap<Ipv4Addr, Place>;
 
 /// What runs on one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +106,8 @@ impl SimulatedCluster {
             hosts: BTreeMap::new(),
             store: Store::default(),
             registered: BTreeSet::new(),
+            told: BTreeMap::new(),
+            places: None,
         };
         let (changed, network) = (Condvar::new(), SimulatedNetwork::default());
         Self { shared: Arc::new(Shared { state: Mutex::new(state), changed, network }) }
@@ -108,17 +117,54 @@ impl SimulatedCluster {
     /// no API server runs: there is nothing to connect to.
     #[must_use]
     pub fn api(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
-        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         let answer = state.answer(method, path, body);
-        state.reconcile();
-        drop(state);
-        self.shared.changed.notify_all();
+        if method != "GET" {
+            self.settle(state);
+        }
         answer
     }
 
+    /// Creates objects one after the other, each after `before` was told its path. The answer that was no success last, or else
+    /// the last one.
+    pub(super) fn create<E>(
+        &self,
+        objects: &[Value],
+        before: impl Fn(&str) -> Result<(), E>,
+    ) -> Result<(u16, Value), E> {
+        let mut last = (201, Value::Null);
+        let mut stopped = Ok(());
+        for object in objects {
+            let path = collection_of(object);
+            stopped = before(&path);
+            if stopped.is_err() {
+                break;
+            }
+            let answer = self.state().answer("POST", &path, Some(object));
+            if last.0 < 300 || answer.0 >= 300 {
+                last = answer;
+            }
+        }
+        self.settle(self.state());
+        stopped.map(|()| last)
+    }
+
+    /// Brings nodes and pods in line, and wakes those who wait for that.
+    fn settle(&self, mut state: MutexGuard<'_, State>) {
+        state.reconcile();
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whose the addresses of pods and services are.
-    pub(super) fn places(&self) -> BTreeMap<Ipv4Addr, Place> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).places()
+    pub(super) fn places(&self) -> Arc<Places> {
+        let mut state = self.state();
+        let places = state.places.take().unwrap_or_else(|| Arc::new(state.find_places()));
+        Arc::clone(state.places.insert(places))
     }
 
     /// The most connections to depots that there were at once.
@@ -134,20 +180,17 @@ impl SimulatedCluster {
 
     /// Takes note of what runs on a host now.
     pub(super) fn report(&self, host: &str, report: HostReport) {
-        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.hosts.get(host) == Some(&report) {
-            return;
+        let mut state = self.state();
+        if state.hosts.get(host) != Some(&report) {
+            state.hosts.insert(host.to_owned(), report);
+            self.settle(state);
         }
-        state.hosts.insert(host.to_owned(), report);
-        state.reconcile();
-        drop(state);
-        self.shared.changed.notify_all();
     }
 
     /// Waits for something to change, at most for what a simulated `duration` takes. Where there is one host only,
     /// nothing changes while that one waits.
     pub(super) fn wait(&self, duration: Duration) {
-        let state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state();
         if state.hosts.len() > 1 {
             drop(self.shared.changed.wait_timeout(state, duration * PACE / 1000));
         }
@@ -168,10 +211,12 @@ impl State {
 
     /// Brings nodes and pods in line with what runs.
     fn reconcile(&mut self) {
+        self.places = None;
         // The data lies in the members' folders: when those are gone, it is.
         if self.hosts.values().all(|host| !host.has_data) {
             self.store = Store::default();
             self.registered.clear();
+            self.told.clear();
         }
         if !self.has_quorum() || !self.has_api_server() {
             return;
@@ -185,10 +230,17 @@ impl State {
     /// What every cluster has.
     fn found(&mut self) {
         for namespace in ["default", "kube-system"] {
+            if self.store.get("/api/v1/namespaces", namespace).is_some() {
+                continue;
+            }
             self.store.insert_new(
                 "/api/v1/namespaces",
                 object("Namespace", namespace, None, json!({"status": {"phase": "Active"}})),
             );
+        }
+        let services = "/api/v1/namespaces/default/services";
+        if self.store.get(services, "kubernetes").is_some() {
+            return;
         }
         let range = self.hosts.values().find_map(|host| host.api_server.clone()).unwrap_or_default();
         let first = range.parse::<ipnet::Ipv4Net>().ok().and_then(|range| range.hosts().next());
@@ -198,25 +250,32 @@ impl State {
             "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": 6443}],
         }});
         let service = object("Service", "kubernetes", Some("default"), spec);
-        self.store.insert_new("/api/v1/namespaces/default/services", service);
+        self.store.insert_new(services, service);
     }
 
     /// A kubelet registers its node once after its start; later it only reports. Nodes whose kubelet is silent are not
     /// Ready.
     fn update_nodes(&mut self) {
-        let kubelets: Vec<_> =
-            self.hosts.iter().filter_map(|(host, report)| Some((host.clone(), report.kubelet.clone()?))).collect();
-        for (host, kubelet) in &kubelets {
+        for (host, report) in &self.hosts {
+            let Some(kubelet) = &report.kubelet else { continue };
             if self.registered.insert((host.clone(), kubelet.start)) {
                 let node = json!({"metadata": {"labels": labels(kubelet, is_1_5(&self.version))}, "spec": {}});
                 self.store.insert_new("/api/v1/nodes", object("Node", &kubelet.node, None, node));
             }
         }
-        let version = self.version.clone();
+        let kubelets = self.hosts.values().filter_map(|report| report.kubelet.as_ref());
+        let kubelets: BTreeMap<&str, &Kubelet> = kubelets.map(|kubelet| (kubelet.node.as_str(), kubelet)).collect();
         for node in self.store.objects_mut("/api/v1/nodes") {
-            let name = node.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
-            match kubelets.iter().find(|(_, kubelet)| kubelet.node == name) {
-                Some((_, kubelet)) => report_node(node, kubelet, &version),
+            let name = store::name_of(node);
+            let kubelet = kubelets.get(name).copied();
+            let version = &node["metadata"]["resourceVersion"];
+            let known = self.told.get(name);
+            if known.is_some_and(|(told, by)| told == version && by.as_ref() == kubelet) {
+                continue;
+            }
+            self.told.insert(name.to_owned(), (version.clone(), kubelet.cloned()));
+            match kubelet {
+                Some(kubelet) => report_node(node, kubelet, &self.version),
                 None => silence_node(node),
             }
         }

@@ -1,6 +1,6 @@
 //! Where the simulated scheduler puts pods, and how the simulated kubelets run them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::super::spec::ImageTrouble;
 use super::super::virtual_network::Place;
-use super::State;
 use super::store::{merge, name_of};
+use super::{Places, State};
 
 const NODES: &str = "/api/v1/nodes";
 
@@ -19,12 +19,14 @@ impl State {
         if !self.hosts.values().any(|host| host.scheduler) {
             return;
         }
+        let collections = self.store.collections_of("/api/v1", "pods");
+        let waits = |pod: &Value| pod.pointer("/spec/nodeName").and_then(Value::as_str).is_none_or(str::is_empty);
+        if !collections.iter().flat_map(|collection| self.store.objects(collection)).any(waits) {
+            return;
+        }
         let nodes: Vec<Value> = self.store.objects(NODES).cloned().collect();
-        for collection in self.store.collections_of("/api/v1", "pods") {
-            for pod in self.store.objects_mut(&collection) {
-                if pod.pointer("/spec/nodeName").and_then(Value::as_str).is_some_and(|node| !node.is_empty()) {
-                    continue;
-                }
+        for collection in collections {
+            for pod in self.store.objects_mut(&collection).filter(|pod| waits(pod)) {
                 let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
                 let mut chosen = None;
                 for node in &nodes {
@@ -49,10 +51,14 @@ impl State {
 
     /// Starts the pods of Ready nodes.
     pub(super) fn run_pods(&mut self) {
+        let collections = self.store.collections_of("/api/v1", "pods");
+        let is_pending = |pod: &Value| pod.pointer("/status/phase").and_then(Value::as_str) == Some("Pending");
+        if !collections.iter().flat_map(|collection| self.store.objects(collection)).any(is_pending) {
+            return;
+        }
         let nodes: BTreeMap<String, Value> =
             self.store.objects(NODES).map(|node| (name_of(node).to_owned(), node.clone())).collect();
-        let collections = self.store.collections_of("/api/v1", "pods");
-        let mut taken: Vec<Ipv4Addr> = collections
+        let mut taken: BTreeSet<Ipv4Addr> = collections
             .iter()
             .flat_map(|collection| self.store.objects(collection))
             .filter_map(|pod| pod.pointer("/status/podIP")?.as_str()?.parse().ok())
@@ -60,10 +66,9 @@ impl State {
         let kubelets = self.hosts.values().filter_map(|host| Some((host.kubelet.as_ref()?.node.clone(), &host.images)));
         let images: BTreeMap<_, _> = kubelets.map(|(node, images)| (node, images.clone())).collect();
         for collection in &collections {
-            for pod in self.store.objects_mut(collection) {
+            for pod in self.store.objects_mut(collection).filter(|pod| is_pending(pod)) {
                 let node = pod.pointer("/spec/nodeName").and_then(Value::as_str).and_then(|name| nodes.get(name));
-                let pending = pod.pointer("/status/phase").and_then(Value::as_str) == Some("Pending");
-                if let Some(node) = node.filter(|node| pending && is_ready(node)) {
+                if let Some(node) = node.filter(|node| is_ready(node)) {
                     let trouble = images.get(name_of(node)).and_then(|images| images.get(image_of(pod))).copied();
                     start(pod, node, trouble, &mut taken);
                 }
@@ -72,13 +77,13 @@ impl State {
     }
 
     /// The addresses of services, pods, and of the nodes' adapters for pods, which a Linux host has from its first pod on.
-    pub(super) fn places(&self) -> BTreeMap<Ipv4Addr, Place> {
+    pub(super) fn find_places(&self) -> Places {
         let text = |object: &Value, pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let objects = |kind: &str| -> Vec<&Value> {
             let collections = self.store.collections_of("/api/v1", kind);
             collections.iter().flat_map(|collection| self.store.objects(collection)).collect()
         };
-        let mut places = BTreeMap::new();
+        let mut places = Places::new();
         for service in objects("services") {
             let ports = service.pointer("/spec/ports").and_then(Value::as_array).into_iter().flatten();
             let ports = ports.filter_map(|port| u16::try_from(port["port"].as_u64()?).ok()).collect();
@@ -151,7 +156,7 @@ fn is_ready(node: &Value) -> bool {
 }
 
 /// What a kubelet does with a new pod.
-fn start(pod: &mut Value, node: &Value, trouble: Option<ImageTrouble>, taken: &mut Vec<Ipv4Addr>) {
+fn start(pod: &mut Value, node: &Value, trouble: Option<ImageTrouble>, taken: &mut BTreeSet<Ipv4Addr>) {
     let text = |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     let host = text(node, "/status/addresses/0/address").unwrap_or_default();
     let containers = pod.pointer("/spec/containers").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -188,7 +193,7 @@ fn start(pod: &mut Value, node: &Value, trouble: Option<ImageTrouble>, taken: &m
         containers.iter().map(|container| status(container["name"].as_str().unwrap_or_default())).collect();
     merge(pod, &json!({"status": {"hostIP": host, "containerStatuses": statuses}}));
     let Some(address) = address else { return };
-    taken.push(address);
+    taken.insert(address);
     let conditions: Vec<_> =
         ["Initialized", "Ready", "PodScheduled"].map(|kind| json!({"type": kind, "status": "True"})).into();
     merge(pod, &json!({"status": {"phase": "Running", "podIP": address.to_string(), "conditions": conditions}}));

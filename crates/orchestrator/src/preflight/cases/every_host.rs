@@ -49,7 +49,7 @@ pub(super) const CASES: &[Case] = &[
         severity: Error,
         names: &["192.168.7.0/24"],
         remedy: "k8swin up",
-        spoil: |sample| sample.windows.common.owned.push(resource("route:192.168.7.0/24")),
+        spoil: |sample| sample.windows.common.owned.extend([resource("route:192.168.7.0/24")]),
     },
     Case {
         host: "lin01",

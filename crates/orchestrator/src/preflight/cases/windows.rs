@@ -47,7 +47,7 @@ pub(super) const CASES: &[Case] = &[
         severity: Error,
         names: &["no longer names its zip"],
         remedy: "name the zip again",
-        spoil: |sample| sample.windows.common.owned.push(crate::preflight::samples::resource("service:docker")),
+        spoil: |sample| sample.windows.common.owned.extend([crate::preflight::samples::resource("service:docker")]),
     },
     Case {
         host: "win01",
