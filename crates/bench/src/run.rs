@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use k8swin_transport::AgentFate;
 
 use crate::page::{Results, number};
-use crate::{ansible, clients, hosts, process, server, stream};
+use crate::{ansible, clients, depot, hosts, process, server, stream};
 
 /// How long it is looked at what others do on the machine.
 const LOOK: Duration = Duration::from_secs(3);
@@ -50,6 +50,8 @@ pub(crate) struct Arguments {
 enum What {
     /// Shipping a program to one Windows host.
     Stream,
+    /// A program for many hosts, by the depot.
+    Depot,
     /// A run as hosts grow.
     Hosts,
     /// The same no-op work by Ansible.
@@ -133,8 +135,8 @@ fn run(arguments: Arguments) -> Result<(), String> {
         None => {}
     }
     let settings = Settings { quick, file, most_hosts, programs, work };
-    let all = [What::Stream, What::Hosts, What::Ansible];
-    for (benchmark, name) in all.into_iter().zip(["stream", "hosts", "ansible"]) {
+    let all = [What::Stream, What::Depot, What::Hosts, What::Ansible];
+    for (benchmark, name) in all.into_iter().zip(["stream", "depot", "hosts", "ansible"]) {
         if !what.is_empty() && !what.contains(&benchmark) {
             continue;
         }
@@ -142,6 +144,7 @@ fn run(arguments: Arguments) -> Result<(), String> {
         let others = if quick { None } else { others() };
         match benchmark {
             What::Stream => stream::run(&settings, &mut results)?,
+            What::Depot => depot::run(&settings, &mut results)?,
             What::Hosts => hosts::run(&settings, &mut results)?,
             What::Ansible => ansible::run(&settings, &mut results)?,
         }
