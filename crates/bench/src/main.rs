@@ -8,11 +8,15 @@
 #[cfg(target_os = "linux")]
 mod ansible;
 #[cfg(target_os = "linux")]
+mod booted;
+#[cfg(target_os = "linux")]
 mod clients;
 #[cfg(target_os = "linux")]
 mod depot;
 #[cfg(target_os = "linux")]
 mod hosts;
+#[cfg(target_os = "linux")]
+mod over_ssh;
 #[cfg(target_os = "linux")]
 mod page;
 #[cfg(target_os = "linux")]
@@ -27,6 +31,8 @@ mod run;
 mod server;
 #[cfg(target_os = "linux")]
 mod stream;
+#[cfg(target_os = "linux")]
+mod tasks;
 #[cfg(target_os = "linux")]
 mod timeline;
 #[cfg(target_os = "linux")]

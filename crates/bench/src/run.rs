@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Parser, Subcommand, ValueEnum};
-use k8swin_transport::AgentFate;
 
 use crate::page::{Results, number};
-use crate::{ansible, clients, depot, hosts, process, server, stream};
+use crate::{ansible, clients, depot, hosts, over_ssh, process, server, stream};
 
 /// How long it is looked at what others do on the machine.
 const LOOK: Duration = Duration::from_secs(3);
@@ -68,12 +67,11 @@ enum Part {
     #[command(hide = true)]
     UploadFile { port: u16, ca: Utf8PathBuf, password: Utf8PathBuf, file: Utf8PathBuf },
     #[command(hide = true)]
-    CheckOverSsh {
+    OverSsh {
         inventory: Utf8PathBuf,
         agent: Utf8PathBuf,
-        folder: Utf8PathBuf,
         #[arg(long)]
-        remove: bool,
+        apply: bool,
     },
 }
 
@@ -128,13 +126,14 @@ fn run(arguments: Arguments) -> Result<(), String> {
         Some(Part::UploadFile { port, ca, password, file }) => {
             return clients::upload_file(port, &ca, &password, &file).map(|seconds| println!("{seconds}"));
         }
-        Some(Part::CheckOverSsh { inventory, agent, folder, remove }) => {
-            let fate = if remove { AgentFate::Remove } else { AgentFate::Keep };
-            return ansible::check_over_ssh(&inventory, &agent, &folder, fate).map(|seconds| println!("{seconds}"));
+        Some(Part::OverSsh { inventory, agent, apply }) => {
+            return over_ssh::run(&inventory, &agent, apply).map(|seconds| println!("{seconds}"));
         }
         None => {}
     }
-    let settings = Settings { quick, file, most_hosts, programs, work };
+    // Programs are run in other folders, too.
+    let absolute = |path: Utf8PathBuf| camino::absolute_utf8(path).map_err(|error| error.to_string());
+    let settings = Settings { quick, file, most_hosts, programs: absolute(programs)?, work: absolute(work)? };
     let all = [What::Stream, What::Depot, What::Hosts, What::Ansible];
     for (benchmark, name) in all.into_iter().zip(["stream", "depot", "hosts", "ansible"]) {
         if !what.is_empty() && !what.contains(&benchmark) {
