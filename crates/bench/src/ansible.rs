@@ -67,7 +67,8 @@ fn report(results: &mut Results, points: &[Point]) {
          already, checks equal resources in one request. The tasks: {}. Both log in as root to the sshd of a Debian that is booted in \
          namespaces of this machine, by systemd-nspawn; that one host has {MOST} addresses and stands for as many hosts, so that their \
          work, and Ansible's modules, are on the same cores. Whole processes, log-in included, after one to warm up; the better of two \
-         rounds up to {TWICE} hosts, and one round beyond. CPU and memory are those on this side, memory that of the first process, without Ansible's one for each host.",
+         rounds up to {TWICE} hosts, and one round beyond. Hosts with cores of their own would answer both sooner. CPU and memory are \
+         those on this side, memory that of the first process, without Ansible's one for each host.",
         tasks::TOLD,
     ));
     let rows: Vec<_> = points
