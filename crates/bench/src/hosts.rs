@@ -120,7 +120,7 @@ fn measure(settings: &Settings, hosts: usize, points: &mut Vec<Point>) -> Result
             connections: after.connections - before.connections,
             requests: after.requests - before.requests,
             bytes: after.bytes - before.bytes,
-            upload_bytes: 0,
+            ..Traffic::default()
         };
         points.push(Point { hosts, latency, command, cost, traffic });
         Ok(())

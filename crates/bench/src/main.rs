@@ -1,5 +1,5 @@
-//! The benchmarks of `cargo xtask bench`: shipping a file to a Windows host, runs as hosts grow, and the same no-op work by
-//! Ansible. Results go into docs/performance.md as tables and plots, each with its command.
+//! The benchmarks of `cargo xtask bench`: shipping a file to a Windows host and to many, runs as hosts grow, and the same no-op
+//! work by Ansible. Results go into docs/performance.md as tables and plots, each with its command.
 #![cfg_attr(
     target_os = "linux",
     expect(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool that talks to the terminal only")
@@ -8,9 +8,15 @@
 #[cfg(target_os = "linux")]
 mod ansible;
 #[cfg(target_os = "linux")]
+mod booted;
+#[cfg(target_os = "linux")]
 mod clients;
 #[cfg(target_os = "linux")]
+mod depot;
+#[cfg(target_os = "linux")]
 mod hosts;
+#[cfg(target_os = "linux")]
+mod over_ssh;
 #[cfg(target_os = "linux")]
 mod page;
 #[cfg(target_os = "linux")]
@@ -25,6 +31,10 @@ mod run;
 mod server;
 #[cfg(target_os = "linux")]
 mod stream;
+#[cfg(target_os = "linux")]
+mod tasks;
+#[cfg(target_os = "linux")]
+mod timeline;
 #[cfg(target_os = "linux")]
 mod uploads;
 

@@ -18,7 +18,7 @@ const TICKS: f64 = 100.0;
 pub(crate) struct Cost {
     /// Wall-clock seconds.
     pub(crate) seconds: f64,
-    /// Seconds of CPU, in user and system mode.
+    /// Seconds of CPU, in user and system mode, with those of the programs that it ran and waited for.
     pub(crate) cpu: f64,
     /// The most memory it had, in MiB (VmHWM).
     pub(crate) peak_mib: f64,
@@ -81,13 +81,26 @@ pub(crate) fn measure(command: &mut Command) -> Result<Ended, String> {
     Ok(Ended { cost: Cost { seconds, cpu, peak_mib }, stdout })
 }
 
-/// The CPU time of a process so far, in seconds.
+/// The CPU time of a process so far, and of its children that have ended and were waited for, in seconds.
 pub(crate) fn cpu_seconds(id: u32) -> Option<f64> {
     let text = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     // The name, in brackets, may hold anything.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();
-    Some((ticks(11)? + ticks(12)?) / TICKS)
+    Some((ticks(11)? + ticks(12)? + ticks(13)? + ticks(14)?) / TICKS)
+}
+
+/// The CPU time of all processes since the machine's start, in seconds.
+pub(crate) fn busy_seconds() -> Option<f64> {
+    busy(&std::fs::read_to_string("/proc/stat").ok()?)
+}
+
+/// User, nice, system, (idle, waiting,) interrupts, and what other machines of the same hardware took (proc(5)).
+fn busy(stat: &str) -> Option<f64> {
+    let fields = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
+    let ticks = fields.take(8).map(str::parse).collect::<Result<Vec<f64>, _>>().ok()?;
+    let idle: f64 = ticks.iter().skip(3).take(2).sum();
+    Some((ticks.iter().sum::<f64>() - idle) / TICKS)
 }
 
 /// The most memory that a process had so far, in KiB.
@@ -101,4 +114,23 @@ pub(crate) fn peak_kib(id: u32) -> Option<u64> {
 pub(crate) fn end(child: &mut Child) {
     let _ = child.kill();
     let _ = child.wait();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_in_which_nothing_ran_is_not_busy() {
+        assert_eq!(busy("cpu  100 10 50 9000 800 5 5 30 7 0\ncpu0 1 2 3\n"), Some(2.0));
+        assert_eq!(busy("intr 5"), None);
+    }
+
+    #[test]
+    fn programs_that_a_program_ran_count_for_it() {
+        // It waits for the other one and has nothing to do itself.
+        let mut command = Command::new("timeout");
+        command.args(["60", "dd", "if=/dev/zero", "of=/dev/null", "bs=1M", "count=4000"]);
+        assert!(measure(&mut command).unwrap().cost.cpu > 0.0);
+    }
 }

@@ -1,13 +1,19 @@
 //! The arguments, and which benchmarks they ask for.
 
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Parser, Subcommand, ValueEnum};
-use k8swin_transport::AgentFate;
 
-use crate::page::Results;
-use crate::{ansible, clients, hosts, server, stream};
+use crate::page::{Results, number};
+use crate::{ansible, clients, depot, hosts, over_ssh, process, server, stream};
+
+/// How long it is looked at what others do on the machine.
+const LOOK: Duration = Duration::from_secs(3);
+
+/// A machine of whose cores so much is busy does nothing else.
+const QUIET: f64 = 0.2;
 
 /// Measures k8swin, and writes docs/performance.md.
 #[derive(Parser)]
@@ -43,6 +49,8 @@ pub(crate) struct Arguments {
 enum What {
     /// Shipping a program to one Windows host.
     Stream,
+    /// A program for many hosts, by the depot.
+    Depot,
     /// A run as hosts grow.
     Hosts,
     /// The same no-op work by Ansible.
@@ -59,12 +67,11 @@ enum Part {
     #[command(hide = true)]
     UploadFile { port: u16, ca: Utf8PathBuf, password: Utf8PathBuf, file: Utf8PathBuf },
     #[command(hide = true)]
-    CheckOverSsh {
+    OverSsh {
         inventory: Utf8PathBuf,
         agent: Utf8PathBuf,
-        folder: Utf8PathBuf,
         #[arg(long)]
-        remove: bool,
+        apply: bool,
     },
 }
 
@@ -119,46 +126,61 @@ fn run(arguments: Arguments) -> Result<(), String> {
         Some(Part::UploadFile { port, ca, password, file }) => {
             return clients::upload_file(port, &ca, &password, &file).map(|seconds| println!("{seconds}"));
         }
-        Some(Part::CheckOverSsh { inventory, agent, folder, remove }) => {
-            let fate = if remove { AgentFate::Remove } else { AgentFate::Keep };
-            return ansible::check_over_ssh(&inventory, &agent, &folder, fate).map(|seconds| println!("{seconds}"));
+        Some(Part::OverSsh { inventory, agent, apply }) => {
+            return over_ssh::run(&inventory, &agent, apply).map(|seconds| println!("{seconds}"));
         }
         None => {}
     }
-    let settings = Settings { quick, file, most_hosts, programs, work };
-    let all = [What::Stream, What::Hosts, What::Ansible];
-    for (benchmark, name) in all.into_iter().zip(["stream", "hosts", "ansible"]) {
+    // Programs are run in other folders, too.
+    let absolute = |path: Utf8PathBuf| camino::absolute_utf8(path).map_err(|error| error.to_string());
+    let settings = Settings { quick, file, most_hosts, programs: absolute(programs)?, work: absolute(work)? };
+    let all = [What::Stream, What::Depot, What::Hosts, What::Ansible];
+    for (benchmark, name) in all.into_iter().zip(["stream", "depot", "hosts", "ansible"]) {
         if !what.is_empty() && !what.contains(&benchmark) {
             continue;
         }
         let mut results = Results::default();
+        let others = if quick { None } else { others() };
         match benchmark {
             What::Stream => stream::run(&settings, &mut results)?,
+            What::Depot => depot::run(&settings, &mut results)?,
             What::Hosts => hosts::run(&settings, &mut results)?,
             What::Ansible => ansible::run(&settings, &mut results)?,
         }
         println!("{}", results.shown());
         if !quick {
-            results.write(&docs, name, &about())?;
+            results.write(&docs, name, &about(others))?;
         }
     }
     Ok(())
 }
 
-/// The machine and the day.
-fn about() -> String {
+/// How many cores others kept busy right before a benchmark began. A load average would have earlier benchmarks in it.
+fn others() -> Option<f64> {
+    let before = process::busy_seconds()?;
+    std::thread::sleep(LOOK);
+    Some((process::busy_seconds()? - before) / LOOK.as_secs_f64())
+}
+
+/// The machine and the day; `others` is how many cores were busy before.
+fn about(others: Option<f64>) -> String {
     let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = model.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     let model = model.trim_start_matches([' ', '\t', ':']).to_owned();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = load.split_whitespace().nth(1).unwrap_or("unknown").to_owned();
     let day = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
-    let shared = match load.parse::<f64>() {
-        Ok(load) if load > cores as f64 => " Others were at work on the machine: read ratios, not seconds.",
-        _ => "",
-    };
-    format!("Taken on {day} on {cores} cores of {model}, Linux, at a load of {load}.{shared}")
+    format!("Taken on {day} on {cores} cores of {model}, Linux.{}", shared(others))
+}
+
+/// What there is to say about other work on the machine.
+fn shared(others: Option<f64>) -> String {
+    match others {
+        Some(busy) if busy > QUIET => {
+            format!(" Others kept {} of the cores busy before it began: read ratios, not seconds.", number(busy))
+        }
+        Some(_) => " The machine did nothing else before it began.".to_owned(),
+        None => String::new(),
+    }
 }
 
 #[cfg(test)]
@@ -170,5 +192,12 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn other_work_on_the_machine_is_told_where_it_is_known() {
+        assert_eq!(shared(None), "");
+        assert!(shared(Some(0.01)).contains("nothing else"));
+        assert!(shared(Some(1.5)).contains("kept 1.50 of the cores busy"));
     }
 }

@@ -11,7 +11,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use k8swin_lab::keys::Authority;
 use k8swin_lab::winrm::{Counters, Limits, Security, Server as WinRm};
 use k8swin_lab::{Lab, LabOptions, keys};
-use k8swin_protocol::SecretBytes;
+use k8swin_protocol::{SecretBytes, Sha256};
 use rustls::ServerConfig;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
@@ -21,6 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::process;
 use crate::uploads::UploadHost;
+
+/// The program of Windows hosts that benchmarks replace.
+pub(crate) const PROGRAM: &str = "kubelet.exe";
 
 /// How the process is reached, which it says first.
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,6 +51,8 @@ pub(crate) struct Traffic {
     pub(crate) bytes: u64,
     /// Bytes to and from the port for other tools.
     pub(crate) upload_bytes: u64,
+    /// Bytes that the lab's hosts took from depots, below TLS.
+    pub(crate) pulled_bytes: u64,
 }
 
 /// Serves until standard input ends.
@@ -105,6 +110,7 @@ fn traffic(lab: &Lab, uploads: &Counters) -> Traffic {
         sum.connections += counted.connections;
         sum.bytes += counted.bytes_in + counted.bytes_out;
         sum.requests += host.winrm().map_or(0, Counters::requests);
+        sum.pulled_bytes += host.simulated().transfers().pulled;
     }
     sum
 }
@@ -177,9 +183,29 @@ impl Handle {
     ) -> Result<(), String> {
         let faults: String =
             hosts.map(|host| format!("[hosts.{host}]\nslow_ms = {latency}\nstart_ms = {start}\n")).collect();
-        let path = self.ready.inventory.with_file_name("faults.toml");
-        std::fs::write(&path, faults).map_err(|error| format!("cannot write {path}: {error}"))?;
+        self.faults(&faults)?;
         self.ask::<()>(&format!("slow {latency} {start}"))
+    }
+
+    /// How the hosts of the lab are from now on.
+    pub(crate) fn faults(&self, faults: &str) -> Result<(), String> {
+        let path = self.ready.inventory.with_file_name("faults.toml");
+        std::fs::write(&path, faults).map_err(|error| format!("cannot write {path}: {error}"))
+    }
+
+    /// Has [`PROGRAM`] be these bytes from the next run on.
+    pub(crate) fn replace_program(&self, content: &[u8]) -> Result<(), String> {
+        let artifacts = self.ready.inventory.with_file_name("artifacts");
+        let name = format!("windows/{PROGRAM}");
+        let told = |error: std::io::Error| format!("cannot put {name} into {artifacts}: {error}");
+        std::fs::write(artifacts.join(&name), content).map_err(told)?;
+        let sums = std::fs::read_to_string(artifacts.join("sha256sums")).map_err(told)?;
+        let digest = Sha256::of(content);
+        let sums: String = sums
+            .lines()
+            .map(|line| if line.ends_with(&name) { format!("{digest}  {name}\n") } else { format!("{line}\n") })
+            .collect();
+        std::fs::write(artifacts.join("sha256sums"), sums).map_err(told)
     }
 
     /// The CPU time so far, in seconds.

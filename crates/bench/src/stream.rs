@@ -5,13 +5,13 @@ use std::process::Command;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use k8swin_protocol::Sha256;
-use serde_json::Value;
 
 use crate::page::{Results, number};
 use crate::plot;
 use crate::process::{self, Cost};
 use crate::run::{Settings, host};
-use crate::server::Handle;
+use crate::server::{Handle, PROGRAM};
+use crate::{depot, timeline};
 
 /// How long a process takes to start on a Windows host, in milliseconds: PowerShell's 0.2 to 2 s (facts F.3).
 const START: u64 = 250;
@@ -46,28 +46,44 @@ impl Transfer {
 
 /// The ways, in the order of the table.
 const STREAM: &str = "k8swin, stream";
+const DEPOT: &str = "k8swin, depot";
 const COPY: &str = "copy over TLS, no WinRM";
 const PYWINRM: &str = "pywinrm, as Ansible's plugin";
 const UPLOAD_FILE: &str = "winrm-rs `upload_file`";
 
+/// So many hosts take the program from the depot, one after the other.
+const TAKERS: usize = 2;
+
+/// What a program that [`TAKERS`] hosts need took by the depot, in seconds.
+#[derive(Clone, Copy)]
+struct ByDepot {
+    /// The way to the depot.
+    sent: f64,
+    /// From the beginning of that until the last host had it.
+    all: f64,
+}
+
 /// Measures and writes the results.
 pub(crate) fn run(settings: &Settings, results: &mut Results) -> Result<(), String> {
     let size = if settings.quick { 40_000_000 } else { 100_000_000 };
-    let (program, content) = program(settings)?;
-    if content.len() < size + (1 << 20) {
-        return Err(format!("{program} has fewer than {size} bytes: name a larger program with --file"));
-    }
+    let (program, content) = program(settings, size + (1 << 20))?;
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let folder = Utf8Path::from_path(folder.path()).ok_or("the temporary folder's name is not UTF-8")?;
     let mut server = Handle::start(&inventory(), &folder.join("server"))?;
     let mut bench = Bench { settings, folder, server: &mut server, content: &content, round: 0 };
     bench.first_up()?;
+    // What one host alone needs is sent to it: the depot is a cluster of its own.
+    let folder = folder.join("depot");
+    let mut server = Handle::start(&depot::inventory(TAKERS), &folder.join("server"))?;
+    let mut many = Bench { settings, folder: &folder, server: &mut server, content: &content, round: 0 };
+    many.first_up()?;
     let python = crate::python::environment(&settings.work.join("python"), &["pywinrm"]);
     if let Err(why) = &python {
         results.note(format!("pywinrm was left out: {why}."));
     }
     let latencies: &[u64] = if settings.quick { &[0, 5] } else { &[0, 5, 50] };
     let mut all: BTreeMap<(u64, &str), Transfer> = BTreeMap::new();
+    let mut depots: BTreeMap<u64, ByDepot> = BTreeMap::new();
     for &latency in latencies {
         let rounds = if settings.quick || latency > 0 { 1 } else { 3 };
         // In turns, so that whatever else this machine does disturbs all alike.
@@ -80,10 +96,18 @@ pub(crate) fn run(settings: &Settings, results: &mut Results) -> Result<(), Stri
             };
             bench.round += 1;
             bench.server.slow(latency, START, [host(1)].iter().map(String::as_str))?;
+            many.round += 1;
+            many.server.slow(latency, START, (0..=TAKERS).map(host).collect::<Vec<_>>().iter().map(String::as_str))?;
             if latency == 0 {
                 keep(COPY, bench.copy(size)?);
             }
             keep(STREAM, bench.stream(size)?);
+            let (transfer, by_depot) = many.depot(size)?;
+            keep(DEPOT, transfer);
+            let best = depots.entry(latency).or_insert(by_depot);
+            if by_depot.all < best.all {
+                *best = by_depot;
+            }
             if let Ok(python) = &python {
                 let part = if latency > 5 { size / 4 } else { size };
                 keep(PYWINRM, bench.pywinrm(python, part)?);
@@ -97,6 +121,7 @@ pub(crate) fn run(settings: &Settings, results: &mut Results) -> Result<(), Stri
         }
     }
     report(results, &program, size, latencies, &all);
+    report_depots(results, &depots);
     Ok(())
 }
 
@@ -109,7 +134,7 @@ fn report(
 ) {
     results.heading("Shipping a program to one Windows host", "cargo xtask bench stream");
     results.text(format!(
-        "{} MB of `{}`, to the lab's WinRM server over HTTPS. Each answer of the server comes the stated time later, and a \
+        "{} MB of `{}`, to the lab's WinRM server over HTTPS, but for the copy and the depot. Each answer of the server comes the stated time later, and a \
          process takes {START} ms to start there. `upload_file` was measured with {} kB and pywinrm at 50 ms with a quarter of \
          the bytes; they are stated as rates. Wire bytes, CPU and memory are for what was sent. k8swin's CPU and memory are those of \
          the whole `up`; the server's memory has the simulated host's files in it. The best of three rounds at 0 ms.",
@@ -120,7 +145,7 @@ fn report(
     let mut rows = Vec::new();
     for latency in latencies {
         let ours = all.get(&(*latency, STREAM)).map(Transfer::megabytes_a_second);
-        for way in [COPY, STREAM, PYWINRM, UPLOAD_FILE] {
+        for way in [COPY, STREAM, DEPOT, PYWINRM, UPLOAD_FILE] {
             let Some(transfer) = all.get(&(*latency, way)) else { continue };
             let rate = transfer.megabytes_a_second();
             let ratio = ours.map_or_else(String::new, |ours| number(ours / rate));
@@ -153,7 +178,7 @@ fn report(
         ],
         &rows,
     );
-    let ways = [STREAM, PYWINRM, UPLOAD_FILE];
+    let ways = [STREAM, DEPOT, PYWINRM, UPLOAD_FILE];
     let series: Vec<_> = ways
         .into_iter()
         .map(|way| {
@@ -166,8 +191,22 @@ fn report(
     results.plot("stream.svg", "MB/s to one Windows host (logarithmic)", "round trip in ms", &series);
 }
 
-/// A real program: `--file`, or the compiler's own library, which whoever builds this has.
-fn program(settings: &Settings) -> Result<(Utf8PathBuf, Vec<u8>), String> {
+fn report_depots(results: &mut Results, depots: &BTreeMap<u64, ByDepot>) {
+    let each: Vec<_> = depots
+        .iter()
+        .map(|(latency, ByDepot { sent, all })| format!("{} s and {} s at {latency} ms", number(*sent), number(*all)))
+        .collect();
+    results.text(format!(
+        "\"{DEPOT}\" is what one host takes from another one's depot, on the average of {TAKERS} that take it one after the \
+         other (`--uploads 1`): the bytes and seconds of that way alone, between hosts, which no round trip to this machine slows. \
+         Before that the program is sent once to the depot, over SSH. That way, and all of it until both hosts have the program, \
+         take {}.",
+        each.join(", "),
+    ));
+}
+
+/// A real program: `--file`, or the compiler's own library, which whoever builds this has. It has so many bytes at least.
+pub(crate) fn program(settings: &Settings, size: usize) -> Result<(Utf8PathBuf, Vec<u8>), String> {
     let path = match &settings.file {
         Some(path) => path.clone(),
         None => {
@@ -179,6 +218,9 @@ fn program(settings: &Settings) -> Result<(Utf8PathBuf, Vec<u8>), String> {
         }
     };
     let content = std::fs::read(&path).map_err(|error| format!("cannot read {path}: {error}"))?;
+    if content.len() < size {
+        return Err(format!("{path} has fewer than {size} bytes: name a larger program with --file"));
+    }
     Ok((path, content))
 }
 
@@ -218,22 +260,40 @@ impl Bench<'_> {
 
     /// `up` after kubelet.exe has become another one: the time of its upload, from the timeline.
     fn stream(&mut self, size: usize) -> Result<Transfer, String> {
-        let artifacts = self.server.ready.inventory.with_file_name("artifacts");
-        let name = "windows/kubelet.exe";
-        let told = |error: std::io::Error| format!("cannot put kubelet.exe into {artifacts}: {error}");
-        std::fs::write(artifacts.join(name), self.bytes(size)).map_err(told)?;
-        let sums = std::fs::read_to_string(artifacts.join("sha256sums")).map_err(told)?;
-        let digest = Sha256::of(self.bytes(size));
-        let sums: String = sums
-            .lines()
-            .map(|line| if line.ends_with(name) { format!("{digest}  {name}\n") } else { format!("{line}\n") })
-            .collect();
-        std::fs::write(artifacts.join("sha256sums"), sums).map_err(told)?;
+        self.server.replace_program(self.bytes(size))?;
         let mut command = self.up();
         let mut transfer = self.measured(size, &mut command, |traffic| traffic.bytes)?;
-        let trace = std::fs::read_to_string(self.folder.join("trace.json")).map_err(|error| error.to_string())?;
-        transfer.seconds = upload_seconds(&trace).ok_or("the timeline has no upload of kubelet.exe")?;
+        let uploads = self.timeline()?;
+        transfer.seconds =
+            timeline::span(&timeline::of(&uploads, PROGRAM)).ok_or("the timeline has no upload of it")?;
         Ok(transfer)
+    }
+
+    /// `up` after kubelet.exe has become another one where more than one host needs it: what one host took from the depot.
+    fn depot(&mut self, size: usize) -> Result<(Transfer, ByDepot), String> {
+        self.server.replace_program(self.bytes(size))?;
+        let mut command = self.up();
+        command.args(["--uploads", "1"]);
+        let mut transfer = self.measured(size, &mut command, |traffic| traffic.pulled_bytes)?;
+        let uploads = self.timeline()?;
+        let sending = timeline::of(&uploads, &format!("{PROGRAM} (for all)"));
+        let pulls = timeline::of(&uploads, &depot::from_depot());
+        if pulls.len() != TAKERS {
+            return Err(format!("{} of {TAKERS} hosts took the program from the depot", pulls.len()));
+        }
+        transfer.seconds = pulls.iter().map(|pull| pull.end - pull.begin).sum::<f64>() / TAKERS as f64;
+        transfer.wire /= TAKERS as u64;
+        let all = [sending.as_slice(), pulls.as_slice()].concat();
+        let untold = "the timeline does not tell of the depot";
+        let by_depot =
+            ByDepot { sent: timeline::span(&sending).ok_or(untold)?, all: timeline::span(&all).ok_or(untold)? };
+        Ok((transfer, by_depot))
+    }
+
+    /// What the timeline of the last `up` says of files.
+    fn timeline(&self) -> Result<Vec<timeline::Upload>, String> {
+        let trace = std::fs::read_to_string(self.folder.join("trace.json")).map_err(|error| error.to_string())?;
+        Ok(timeline::uploads(&trace))
     }
 
     fn copy(&mut self, size: usize) -> Result<Transfer, String> {
@@ -298,31 +358,5 @@ impl Bench<'_> {
             server_cpu: self.server.cpu() - cpu,
             server_peak: self.server.peak_mib(),
         })
-    }
-}
-
-/// How long the upload of kubelet.exe took, by a timeline.
-fn upload_seconds(trace: &str) -> Option<f64> {
-    let events: Vec<Value> = serde_json::from_str(trace).ok()?;
-    let mut of_upload = events.iter().filter(|event| {
-        event["cat"] == "upload" && event["name"].as_str().is_some_and(|name| name.ends_with("kubelet.exe"))
-    });
-    let (begin, end) = (of_upload.next()?["ts"].as_f64()?, of_upload.next()?["ts"].as_f64()?);
-    Some((end - begin) / 1e6)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_time_of_an_upload_is_read_from_a_timeline() {
-        let trace = r#"[
-            {"name":"binaries","cat":"stage","ph":"B","ts":5},
-            {"name":"file:C:\\k8swin\\bin\\kubelet.exe","cat":"upload","ph":"B","ts":1000000},
-            {"name":"file:C:\\k8swin\\bin\\kubelet.exe","cat":"upload","ph":"E","ts":3500000}
-        ]"#;
-        assert_eq!(upload_seconds(trace), Some(2.5));
-        assert_eq!(upload_seconds("[]"), None);
     }
 }

@@ -16,6 +16,9 @@ const BASE: &str = "systemd,systemd-sysv,dbus,iproute2,iptables,kmod,procps,open
 const NODE: &str = "docker.io,containernetworking-plugins,conntrack,ipset,ebtables,ethtool,socat,\
                     ca-certificates,curl,iputils-ping,busybox-static";
 
+/// What a host has besides that others than k8swin manage.
+const MANAGED: &str = "python3";
+
 /// All that a host needs of this machine, with a program that ends at once in the place of its init system.
 const PROBE: &str = "set -eu; mount -t tmpfs tmpfs /run; mkdir /run/upper /run/work /run/root; \
                      mount -t overlay -o \"lowerdir=$0,upperdir=/run/upper,workdir=/run/work\" overlay /run/root; \
@@ -30,6 +33,8 @@ pub enum Flavour {
     Base,
     /// A host that can become a node: docker and what the kubelet calls.
     Node,
+    /// A host that tools manage which need Python there, such as Ansible.
+    Managed,
 }
 
 impl Flavour {
@@ -38,6 +43,7 @@ impl Flavour {
         match self {
             Self::Base => "base-2",
             Self::Node => "node-2",
+            Self::Managed => "managed-1",
         }
     }
 
@@ -45,6 +51,7 @@ impl Flavour {
         match self {
             Self::Base => BASE.to_owned(),
             Self::Node => format!("{BASE},{NODE}"),
+            Self::Managed => format!("{BASE},{MANAGED}"),
         }
     }
 }
