@@ -22,6 +22,7 @@ mod lock;
 mod network;
 mod one_host;
 mod preflight;
+mod raw_input;
 mod report_page;
 mod safety;
 mod secrets;

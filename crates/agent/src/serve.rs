@@ -143,6 +143,8 @@ impl<'a, R: Resource, W: Write> Session<'a, R, W> {
                         return Ok(());
                     }
                 }
+                // The input has ended, for the other side perhaps not: it comes back over another connection.
+                Err(error @ WireError::Io(_)) => return Err(error.into()),
                 // What comes next is no line.
                 Err(error) => {
                     self.output.send(&unreadable(&error))?;

@@ -16,6 +16,7 @@ pub(crate) const EXAMPLES: &str = r#"# Faults of this lab's hosts. The lab reads
 # slow_ms = 250                 # each answer comes this many milliseconds later
 # start_ms = 250                # each program starts this many milliseconds later
 # drop_after_bytes = 100000     # connections are cut after this many bytes
+# unclean_input = "text"        # input of agents gets carriage returns, or ends at Ctrl-Z ("control-z")
 # network_cuts = true           # while pods have a network there, connections are cut and refused
 # stays_down = true             # it does not come back from a restart
 # disk_full = true              # writes fail

@@ -136,7 +136,7 @@ impl Machine {
         let name = self.name.clone();
         let thread = std::thread::Builder::new().name(format!("agent {name}")).spawn(move || {
             let _running = running;
-            let (reader, writer) = console.into_blocking(&runtime);
+            let (reader, writer) = console.into_blocking(&runtime, self.simulated.faults().unclean_input);
             let ended = opening.map_err(ServeError::from).and_then(|opening| {
                 let (host, input) = (self.simulated.platform(), BufReader::new(reader));
                 k8swin_agent::serve(host, opening.unwrap_or_default(), input, writer.clone())

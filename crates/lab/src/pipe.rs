@@ -4,6 +4,7 @@
 use std::io::{self, Read, Write};
 
 use bytes::{Buf as _, Bytes};
+use k8swin_agent::simulated::UncleanInput;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +13,9 @@ use crate::program::{Output, RunningProgram};
 
 /// Messages that wait in a stream before its writer has to wait.
 const CAPACITY: usize = 64;
+
+/// What ends text that is typed on Windows.
+const CONTROL_Z: u8 = 0x1a;
 
 /// The program's side of its streams.
 pub struct Console {
@@ -52,10 +56,16 @@ impl Console {
     }
 
     /// Blocking streams, for a thread that is not one of the runtime's.
-    pub(crate) fn into_blocking(self, runtime: &Handle) -> (PipeReader, PipeWriter) {
-        let reader =
-            PipeReader { chunks: self.stdin, rest: Bytes::new(), ended: self.ended.clone(), runtime: runtime.clone() };
-        (reader, PipeWriter { output: self.output, ended: self.ended, runtime: runtime.clone() })
+    pub(crate) fn into_blocking(self, runtime: &Handle, unclean: Option<UncleanInput>) -> (PipeReader, PipeWriter) {
+        let (ended, runtime) = (self.ended.clone(), runtime.clone());
+        let reader = PipeReader {
+            chunks: self.stdin,
+            rest: Bytes::new(),
+            ended: ended.clone(),
+            runtime: runtime.clone(),
+            unclean,
+        };
+        (reader, PipeWriter { output: self.output, ended, runtime })
     }
 }
 
@@ -65,6 +75,28 @@ pub(crate) struct PipeReader {
     rest: Bytes,
     ended: CancellationToken,
     runtime: Handle,
+    unclean: Option<UncleanInput>,
+}
+
+impl PipeReader {
+    /// What is left of a piece.
+    fn pass(&mut self, chunk: Bytes) -> Bytes {
+        match self.unclean {
+            None => chunk,
+            Some(UncleanInput::Text) => {
+                let with_return = |byte: &u8| if *byte == b'\n' { vec![b'\r', b'\n'] } else { vec![*byte] };
+                chunk.iter().flat_map(with_return).collect()
+            }
+            Some(UncleanInput::ControlZ) => match chunk.iter().position(|byte| *byte == CONTROL_Z) {
+                None => chunk,
+                Some(position) => {
+                    self.chunks.close();
+                    while self.chunks.try_recv().is_ok() {}
+                    chunk.slice(..position)
+                }
+            },
+        }
+    }
 }
 
 impl Read for PipeReader {
@@ -78,7 +110,7 @@ impl Read for PipeReader {
                 }
             });
             match next {
-                Some(chunk) => self.rest = chunk,
+                Some(chunk) => self.rest = self.pass(chunk),
                 None => return Ok(0),
             }
         }
@@ -130,7 +162,7 @@ mod tests {
     #[tokio::test]
     async fn bytes_pass_and_the_end_of_input_is_seen() {
         let (mut running, console) = streams(CancellationToken::new());
-        let (mut reader, mut writer) = console.into_blocking(&Handle::current());
+        let (mut reader, mut writer) = console.into_blocking(&Handle::current(), None);
         let program = std::thread::spawn(move || {
             let mut text = String::new();
             reader.read_to_string(&mut text).unwrap();
@@ -150,7 +182,7 @@ mod tests {
     #[tokio::test]
     async fn ending_a_program_wakes_its_blocked_reader() {
         let (running, console) = streams(CancellationToken::new());
-        let (mut reader, mut writer) = console.into_blocking(&Handle::current());
+        let (mut reader, mut writer) = console.into_blocking(&Handle::current(), None);
         let program = std::thread::spawn(move || (reader.read(&mut [0; 8]).unwrap(), writer.write(b"late").is_err()));
         running.terminate.cancel();
         let joined = tokio::task::spawn_blocking(move || program.join().unwrap()).await.unwrap();

@@ -27,7 +27,7 @@ pub use cluster::SimulatedCluster;
 pub use link::Transfers;
 use machine::Machine;
 use platform::SimulatedPlatform;
-pub use spec::{Faults, HostSpec, ImageTrouble, TakenPort};
+pub use spec::{Faults, HostSpec, ImageTrouble, TakenPort, UncleanInput};
 use virtual_network::{Endpoint, Ways};
 
 use crate::platform::{KubeOperation, KubeOutcome, Result};

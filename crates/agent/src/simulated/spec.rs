@@ -66,6 +66,8 @@ pub struct Faults {
     pub start_ms: u64,
     /// The servers cut connections after this many bytes.
     pub drop_after_bytes: Option<u64>,
+    /// Not all bytes of standard input reach the agent.
+    pub unclean_input: Option<UncleanInput>,
     /// The servers refuse connections.
     pub unreachable: bool,
     /// While pods have a network on the host, nobody reaches it: the change of the network cut the way there.
@@ -194,6 +196,16 @@ pub enum ImageTrouble {
     Pulling,
     /// What runs from it answers nothing.
     Silent,
+}
+
+/// What a console makes of standard input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UncleanInput {
+    /// A carriage return comes before each line feed.
+    Text,
+    /// It ends at Ctrl-Z.
+    ControlZ,
 }
 
 /// A port that something else holds.
