@@ -271,6 +271,18 @@ impl<'a, R: Resource> Engine<'a, R> {
         })
     }
 
+    /// The first of several resources that differs from the host.
+    pub(crate) fn first_drifted(&mut self, planned: &[Planned<R>]) -> Result<Option<usize>> {
+        self.with_table(planned, |engine| {
+            for (position, planned) in planned.iter().enumerate() {
+                if engine.is_drifted(planned)? {
+                    return Ok(Some(position));
+                }
+            }
+            Ok(None)
+        })
+    }
+
     /// Applies routes, which do not stand in each other's way: the host's are read before and after all of them, and the
     /// ledger is written once. The results of all that were reached; the last one is the failure, if there was one.
     pub(crate) fn apply_routes(

@@ -151,10 +151,36 @@ impl<R: Resource, W: Write> Session<'_, R, W> {
         let detached = self.detach.is_some();
         let mut engine = Engine::<R>::new(self.host)?;
         engine.set_cluster(cluster.to_owned())?;
-        let mut waits_for_restart = false;
-        for (position, planned) in resources.iter().enumerate() {
+        let (mut waits_for_restart, mut rest) = (false, resources);
+        while let Some(planned) = rest.first() {
+            let position = resources.len() - rest.len();
+            // Routes in one go: a node has one to every other node.
+            let routes = rest.iter().take_while(|planned| planned.resource.is_route()).count();
+            let (part, after) = rest.split_at(routes.max(1));
+            rest = after;
             if waits_for_restart && !planned.resource.shares_restart() {
                 continue;
+            }
+            if routes > 1 {
+                let drifted = if detached { engine.first_drifted(part).unwrap_or(None) } else { None };
+                let (here, _) = part.split_at(drifted.unwrap_or(part.len()));
+                let output = &mut self.output;
+                let mut started = |resource, difference: &str| {
+                    output.event(id, AgentEvent::Started { resource, difference: difference.to_owned() });
+                };
+                let alive = self.lock.refresh(engine.host());
+                let applied = alive
+                    .and_then(|()| engine.apply_routes(here, &mut started))
+                    .unwrap_or_else(|error| vec![(planned.resource.id(), ResourceResult::Failed(error.into()))]);
+                for (resource, result) in applied {
+                    if !self.output.ended(id, resource, result, results) {
+                        return Ok(None);
+                    }
+                }
+                match drifted {
+                    Some(first) => return Ok(Some(position + first)),
+                    None => continue,
+                }
             }
             if detached && planned.resource.is_network() && engine.is_drifted(planned).unwrap_or(false) {
                 return Ok(Some(position));
