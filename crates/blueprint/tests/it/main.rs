@@ -5,6 +5,8 @@ mod adapter;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod instructions;
+#[cfg(test)]
 mod network;
 #[cfg(test)]
 mod pki;
