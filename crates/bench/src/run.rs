@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     file: Option<Utf8PathBuf>,
     /// Stop at so many hosts.
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 1000)]
     most_hosts: usize,
     /// The folder with k8swin and k8swin-agent.
     #[arg(long, value_name = "FOLDER", default_value = "target/release")]

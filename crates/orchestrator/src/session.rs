@@ -27,8 +27,13 @@ const GOODBYE: Duration = Duration::from_secs(3);
 /// How long something that is asked in spite of Ctrl-C may take.
 const AT_LAST: Duration = Duration::from_secs(5);
 
-/// zstd's level for blobs: faster than a gigabit line on one core.
+/// zstd's level for pieces that would wait for the line anyway, and for those that the line waits for: twice as fast, and some
+/// hundredths more bytes.
 const COMPRESSION: i32 = 3;
+const FAST_COMPRESSION: i32 = 1;
+
+/// So many pieces sent and not answered are more than a fast line has under way.
+const LINE_IS_BUSY: usize = 6;
 
 /// Pieces that are packed at the same time, of all hosts: as many as this machine has cores.
 static PACKERS: LazyLock<Semaphore> =
@@ -264,8 +269,12 @@ impl AgentSession {
         let mut packed = VecDeque::new();
         loop {
             while let Some(piece) = upload.send() {
-                let is_raw = self.raw_input == RawInput::Clean;
-                packed.push_back(pack(self.number(), blob, source.clone(), store, piece, is_raw));
+                let under_way = upload.in_flight().saturating_sub(packed.len() + 1);
+                let manner = Manner {
+                    is_raw: self.raw_input == RawInput::Clean,
+                    level: if under_way >= LINE_IS_BUSY { COMPRESSION } else { FAST_COMPRESSION },
+                };
+                packed.push_back(pack(self.number(), blob, source.clone(), store, piece, manner));
             }
             let there = loop {
                 let message = match packed.front_mut() {
@@ -359,24 +368,32 @@ struct Packed {
     bytes: u64,
 }
 
-/// Reads a piece, compresses it and writes the line that carries it, on another thread. `is_raw`: the bytes follow the line as they
-/// are.
+/// How a piece is packed.
+#[derive(Clone, Copy)]
+struct Manner {
+    /// Its bytes follow the line as they are.
+    is_raw: bool,
+    /// zstd's level.
+    level: i32,
+}
+
+/// Reads a piece, compresses it and writes the line that carries it, on another thread.
 fn pack(
     id: u64,
     blob: Blob,
     source: BlobSource,
     store: Store,
     piece: Piece,
-    is_raw: bool,
+    manner: Manner,
 ) -> JoinHandle<std::io::Result<Packed>> {
     let work = move || {
         let Piece { offset, length } = piece;
         let length = usize::try_from(length).unwrap_or(CHUNK);
-        let zstd = zstd::bulk::compress(source.read(offset, length)?.expose(), COMPRESSION)?;
+        let zstd = zstd::bulk::compress(source.read(offset, length)?.expose(), manner.level)?;
         let length = zstd.len() as u64;
         let zstd = WireBytes(SecretBytes::new(zstd));
         let chunk = Chunk { sha256: blob.sha256, size: blob.size, offset, zstd, store };
-        let message = match is_raw {
+        let message = match manner.is_raw {
             true => raw::encode_piece(id, chunk),
             false => bytes(wire::encode(&ToAgent { id, request: Request::Put(chunk) })),
         };

@@ -61,6 +61,11 @@ impl Upload {
         Some(piece)
     }
 
+    /// How many pieces are on their way, those that are being packed included.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
     /// The host has answered the oldest piece on its way: `there` bytes are on it now. Whether that is all, and nothing
     /// is on its way any more.
     ///
