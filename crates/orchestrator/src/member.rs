@@ -282,6 +282,9 @@ impl<'a> Member<'a> {
         let Response::Facts(facts) = answer? else {
             return Err(SessionError::Nonsense { request: "facts" });
         };
+        if let Facts::Windows(facts) = &*facts {
+            session.set_envelope_kib(facts.max_envelope_size_kb);
+        }
         // It looked at its clock at some moment between the two: only what lies outside is known to be wrong.
         let clock = facts.common().clock_ms;
         self.clock_ahead_ms = clock - clock.clamp(started.min(answered), answered);

@@ -149,6 +149,11 @@ impl AgentSession {
         self.unanswered == 0
     }
 
+    /// The host takes WinRM envelopes of so many KiB.
+    pub(crate) fn set_envelope_kib(&self, envelope: u32) {
+        self.transport.set_envelope_kib(envelope);
+    }
+
     /// When the agent was started, by this machine's clock.
     pub(crate) fn started(&self) -> SystemTime {
         self.transport.started()

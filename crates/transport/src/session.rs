@@ -53,6 +53,13 @@ impl Session {
         self.put_agent
     }
 
+    /// The host says that it takes WinRM envelopes of so many KiB (MaxEnvelopeSizekb): as much goes into each from now on.
+    pub fn set_envelope_kib(&self, envelope: u32) {
+        if let Connection::WinRm(connection) = &self.remote {
+            connection.set_envelope_kib(envelope);
+        }
+    }
+
     /// When the agent was started, by this machine's clock.
     #[must_use]
     pub fn started(&self) -> SystemTime {

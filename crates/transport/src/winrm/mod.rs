@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 use crate::connect::Options;
 use crate::error::{ConnectError, Target, TransportError};
 use crate::remote::{Bytes, Program, Remote, Running};
-use shell::Command;
+use shell::{Command, Room};
 
 /// How long the host may hold a request: a Receive comes back empty after it. Short enough to notice a dead host, long
 /// enough to be no load. MaxTimeoutms is 60 s (facts F.1).
@@ -45,6 +45,7 @@ const FAREWELL: Duration = Duration::from_secs(15);
 pub(crate) struct Connection {
     target: Target,
     commands: mpsc::Sender<Command>,
+    room: Room,
 }
 
 /// Opens a shell on a host.
@@ -65,9 +66,10 @@ pub(crate) async fn connect(host: &Host, winrm: &WinRm, options: &Options) -> Re
     })?;
     let (opened, answer) = oneshot::channel();
     let (commands, queue) = mpsc::channel(1);
-    tokio::spawn(shell::serve(client, host.address.clone(), target.clone(), opened, queue));
+    let room = Room::default();
+    tokio::spawn(shell::serve(client, host.address.clone(), target.clone(), opened, queue, room.clone()));
     match answer.await {
-        Ok(Ok(())) => Ok(Connection { target, commands }),
+        Ok(Ok(())) => Ok(Connection { target, commands, room }),
         Ok(Err(error)) => Err(refused(error, target, host, winrm, options.connect_timeout).await),
         Err(_) => Err(TransportError::lost(&target, "opening a WinRM shell", "its task has ended").into()),
     }
@@ -126,6 +128,11 @@ async fn refused(
 }
 
 impl Connection {
+    /// The host takes envelopes of so many KiB.
+    pub(crate) fn set_envelope_kib(&self, envelope: u32) {
+        self.room.set_envelope_kib(envelope);
+    }
+
     async fn command<T>(
         &self,
         doing: &str,

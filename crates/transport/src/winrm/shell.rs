@@ -2,7 +2,8 @@
 //! nobody waits for that any more.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use k8swin_protocol::bootstrap::{POWERSHELL_PROGRAM, powershell_arguments};
@@ -14,8 +15,12 @@ use super::fault;
 use crate::error::Target;
 use crate::remote::{Bytes, Output, Program, Running, Streams};
 
-/// Bytes in one Send at most: their base64, with the envelope and the seal around it, is just below 500 KiB.
+/// Bytes in one Send at most, where no more is known of a host than that MaxEnvelopeSizekb of Windows Server 2016 is 500
+/// (facts F.1): their base64, with the envelope and the seal around it, is just below 500 KiB.
 const SEND: usize = 360 << 10;
+
+/// Bytes in one Send at most, whatever a host takes: more of them would only wait in memory.
+const LARGEST_SEND: usize = 4 << 20;
 
 /// Bytes in one Send at least, where the host takes smaller envelopes only.
 const SMALLEST_SEND: usize = 16 << 10;
@@ -30,6 +35,33 @@ const UNASKED: Duration = Duration::from_secs(20);
 
 /// How long a clean-up request may take.
 const CLEAN_UP: Duration = Duration::from_secs(10);
+
+/// How many bytes one Send takes to a host.
+#[derive(Clone)]
+pub(super) struct Room(Arc<AtomicUsize>);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Arc::new(AtomicUsize::new(SEND)))
+    }
+}
+
+impl Room {
+    /// The host takes envelopes of so many KiB.
+    pub(super) fn set_envelope_kib(&self, envelope: u32) {
+        let base64 = (envelope as usize * 1024).saturating_sub(3072);
+        self.0.store((base64 / 4 * 3).clamp(SMALLEST_SEND, LARGEST_SEND), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// The host did not take that much.
+    fn halve(&self) {
+        self.0.store(self.get() / 2, Ordering::Relaxed);
+    }
+}
 
 /// What the task can be asked.
 pub(super) enum Command {
@@ -46,6 +78,7 @@ pub(super) async fn serve(
     target: Target,
     opened: oneshot::Sender<Result<(), WinrmError>>,
     mut commands: mpsc::Receiver<Command>,
+    room: Room,
 ) {
     let shell = match client.open_shell(&address).await {
         Ok(shell) => shell,
@@ -67,7 +100,7 @@ pub(super) async fn serve(
                     Ok(command_id) => {
                         let (running, streams) = Running::new();
                         if reply.send(Ok(running)).is_ok() {
-                            drive(&shell, &command_id, streams).await;
+                            drive(&shell, &command_id, streams, &room).await;
                         }
                         former = Some(command_id);
                     }
@@ -118,13 +151,13 @@ async fn start(shell: &Shell<'_>, program: &Program) -> Result<String, WinrmErro
 }
 
 /// Carries a program's streams until it ends.
-async fn drive(shell: &Shell<'_>, command_id: &str, streams: Streams) {
+async fn drive(shell: &Shell<'_>, command_id: &str, streams: Streams, room: &Room) {
     let Streams { stdin, output, wanted, terminate } = streams;
     let turn = Turn::default();
     let last = {
         let receiving = receive(shell, command_id, &output, &wanted, &turn);
         tokio::pin!(receiving);
-        let sending = send(shell, command_id, stdin, &turn);
+        let sending = send(shell, command_id, stdin, &turn, room);
         // Input goes first: it must be on its way before its answer is asked for.
         tokio::select! {
             biased;
@@ -225,8 +258,9 @@ async fn send(
     command_id: &str,
     mut stdin: mpsc::Receiver<Bytes>,
     turn: &Turn,
+    room: &Room,
 ) -> Option<WinrmError> {
-    let (mut waiting, mut most) = (VecDeque::new(), SEND);
+    let mut waiting = VecDeque::new();
     let mut ended = false;
     while !ended || !waiting.is_empty() {
         if waiting.is_empty() {
@@ -242,10 +276,10 @@ async fn send(
         while let Ok(piece) = stdin.try_recv() {
             waiting.push_back((piece, 0));
         }
-        let chunk = take(&mut waiting, most);
+        let chunk = take(&mut waiting, room.get());
         let _turn = turn.input.lock().await;
         loop {
-            let part = chunk.get(..most.min(chunk.len())).unwrap_or_default();
+            let part = chunk.get(..room.get().min(chunk.len())).unwrap_or_default();
             match shell.send_input(command_id, part, false).await {
                 Ok(()) => {
                     if part.len() < chunk.len() {
@@ -254,7 +288,7 @@ async fn send(
                     }
                     break;
                 }
-                Err(error) if fault::is_too_large(&error) && most > SMALLEST_SEND => most /= 2,
+                Err(error) if fault::is_too_large(&error) && room.get() > SMALLEST_SEND => room.halve(),
                 Err(error) => return Some(error),
             }
         }
@@ -290,6 +324,14 @@ mod unit_tests {
     fn a_send_fits_the_envelope() {
         // Envelope, headers and the seal's parts are below 3 KiB.
         assert!(SEND.div_ceil(3) * 4 + 3072 <= 500 << 10);
+        let room = Room::default();
+        for envelope in [150, 500, 2048] {
+            room.set_envelope_kib(envelope);
+            let envelope = envelope as usize * 1024;
+            assert!((envelope - 4096..=envelope).contains(&(room.get().div_ceil(3) * 4 + 3072)), "{envelope}");
+        }
+        room.set_envelope_kib(u32::MAX);
+        assert_eq!(room.get(), LARGEST_SEND);
     }
 
     #[test]

@@ -310,6 +310,23 @@ async fn a_host_with_smaller_envelopes_gets_smaller_pieces() {
 }
 
 #[tokio::test]
+async fn a_host_that_takes_larger_envelopes_gets_larger_pieces() {
+    let server = serve(Security::Http, Limits { envelope: 2 << 20, ..Limits::default() }).await;
+    let mut session = connect_to(server.port, WinRmTransport::Http).await.unwrap();
+    let text = "x".repeat(1_400_000);
+    let mut requests = Vec::new();
+    for envelope in [500, 2048] {
+        session.set_envelope_kib(envelope);
+        let before = server.counters.requests();
+        echoes(&mut session, &text).await;
+        requests.push(server.counters.requests() - before);
+    }
+    // Four envelopes or one.
+    assert_eq!(requests[0] - requests[1], 3, "{requests:?}");
+    session.close(AgentFate::Keep).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_question_and_its_answer_are_two_requests_and_the_end_is_one() {
     let server = serve_http().await;
     // So that it is there.
