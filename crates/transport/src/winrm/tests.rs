@@ -321,8 +321,8 @@ async fn a_host_that_takes_larger_envelopes_gets_larger_pieces() {
         echoes(&mut session, &text).await;
         requests.push(server.counters.requests() - before);
     }
-    // Four envelopes or one.
-    assert_eq!(requests[0] - requests[1], 3, "{requests:?}");
+    // Four envelopes or one, and perhaps a question in between whether there is anything to be heard.
+    assert!(requests[0] >= requests[1] + 3, "{requests:?}");
     session.close(AgentFate::Keep).await.unwrap();
 }
 
