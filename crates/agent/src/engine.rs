@@ -284,11 +284,13 @@ impl<'a, R: Resource> Engine<'a, R> {
     }
 
     /// Applies routes, which do not stand in each other's way: the host's are read before and after all of them, and the
-    /// ledger is written once. The results of all that were reached; the last one is the failure, if there was one.
+    /// ledger is written once. `started` is told what differs, `alive` called before each change. The results of all that were
+    /// reached; the last one is the failure, if there was one.
     pub(crate) fn apply_routes(
         &mut self,
         routes: &[Planned<R>],
         started: &mut dyn FnMut(ResourceId, &str),
+        alive: &mut dyn FnMut(&mut R::Platform) -> Result<()>,
     ) -> Result<Vec<(ResourceId, ResourceResult)>> {
         let _held = match routes.first() {
             Some(planned) => self.hold(&planned.resource)?,
@@ -314,7 +316,8 @@ impl<'a, R: Resource> Engine<'a, R> {
             }
             let mut changed = BTreeMap::new();
             for (planned, context) in drifted {
-                let applied = planned.resource.apply(engine.host, &context, &mut Nobody);
+                let applied = alive(engine.host)
+                    .and_then(|()| planned.resource.apply(engine.host, &context, &mut Nobody).map(drop));
                 let failed = applied.is_err();
                 changed.insert(planned.resource.id(), applied);
                 if failed {

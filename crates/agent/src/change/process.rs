@@ -103,9 +103,10 @@ fn apply_part<R: Resource>(
             let result = engine.apply(planned, &mut begun)?;
             Ok(vec![(resource, result)])
         }
-        routes => engine.apply_routes(routes, &mut |resource, difference| {
-            progress.started.push((resource, difference.to_owned()));
-        }),
+        routes => {
+            let mut started = |resource, difference: &str| progress.started.push((resource, difference.to_owned()));
+            engine.apply_routes(routes, &mut started, &mut |_| Ok(()))
+        }
     }
 }
 

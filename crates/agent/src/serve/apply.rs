@@ -164,14 +164,13 @@ impl<R: Resource, W: Write> Session<'_, R, W> {
             if routes > 1 {
                 let drifted = if detached { engine.first_drifted(part).unwrap_or(None) } else { None };
                 let (here, _) = part.split_at(drifted.unwrap_or(part.len()));
-                let output = &mut self.output;
+                let (output, lock) = (&mut self.output, &mut self.lock);
                 let mut started = |resource, difference: &str| {
                     output.event(id, AgentEvent::Started { resource, difference: difference.to_owned() });
                 };
-                let alive = self.lock.refresh(engine.host());
-                let applied = alive
-                    .and_then(|()| engine.apply_routes(here, &mut started))
-                    .unwrap_or_else(|error| vec![(planned.resource.id(), ResourceResult::Failed(error.into()))]);
+                let applied = engine.apply_routes(here, &mut started, &mut |host| lock.refresh(host));
+                let applied =
+                    applied.unwrap_or_else(|error| vec![(planned.resource.id(), ResourceResult::Failed(error.into()))]);
                 for (resource, result) in applied {
                     if !self.output.ended(id, resource, result, results) {
                         return Ok(None);

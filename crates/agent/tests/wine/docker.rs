@@ -1,11 +1,12 @@
 //! What the installation of Docker asks of Windows: a folder on the machine's search path, and a service that is one itself.
 
 use k8swin_protocol::facts::{Facts, ServiceState};
-use k8swin_protocol::resource::{CheckOutcome, SearchPath, ServiceProgram, WindowsResource, WindowsService};
+use k8swin_protocol::resource::{SearchPath, ServiceProgram, WindowsResource, WindowsService};
 use k8swin_protocol::wire::{Request, ResourceResult, Response};
 use k8swin_protocol::{HostPath, Sha256};
 
 use super::machine::{Session, Topic, machine};
+use super::resources::{drifted, in_sync};
 
 fn native_service() -> WindowsResource {
     WindowsResource::Service(WindowsService {
@@ -44,7 +45,7 @@ fn docker_comes_onto_the_search_path_and_becomes_a_service() {
     let search = WindowsResource::SearchPath(SearchPath { folder: HostPath::new(folder).unwrap() });
     let all = [search, native_service()];
     assert_eq!(session.apply(&all).unwrap(), [ResourceResult::Changed, ResourceResult::Changed]);
-    assert_eq!(session.check(&all), [CheckOutcome::InSync, CheckOutcome::InSync]);
+    in_sync(&mut session, &all);
     assert_eq!(session.apply(&all).unwrap(), [ResourceResult::Unchanged, ResourceResult::Unchanged]);
     assert_eq!(machine.search_path(), (before.0.clone(), format!("{};{folder}", before.1)));
     assert_eq!(machine.read("work/arguments.txt"), "--run-service\ntwo words\\\n");
@@ -59,6 +60,6 @@ fn docker_comes_onto_the_search_path_and_becomes_a_service() {
 
     assert_eq!(session.remove().unwrap(), [ResourceResult::Changed, ResourceResult::Changed]);
     assert_eq!(machine.search_path(), before);
-    assert!(session.check(&all).iter().all(|outcome| matches!(outcome, CheckOutcome::Drifted { .. })));
+    drifted(&mut session, &all);
     session.end();
 }
