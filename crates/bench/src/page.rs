@@ -41,7 +41,12 @@ impl Results {
 
     /// A plot, as a file beside the page.
     pub(crate) fn plot(&mut self, file: &str, title: &str, below: &str, series: &[Series]) {
-        self.plots.push((file.to_owned(), plot::svg(title, below, series)));
+        self.drawing(file, title, plot::svg(title, below, series));
+    }
+
+    /// A drawing, as a file beside the page.
+    pub(crate) fn drawing(&mut self, file: &str, title: &str, svg: String) {
+        self.plots.push((file.to_owned(), svg));
         let _ = writeln!(self.text, "![{title}](performance/{file})\n");
     }
 

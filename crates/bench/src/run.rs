@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::page::{Results, number};
-use crate::{ansible, clients, depot, hosts, over_ssh, process, server, stream};
+use crate::{ansible, clients, depot, hosts, over_ssh, process, sandbox, server, stream};
 
 /// How long it is looked at what others do on the machine.
 const LOOK: Duration = Duration::from_secs(3);
@@ -33,6 +33,9 @@ pub(crate) struct Arguments {
     /// Stop at so many hosts.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     most_hosts: usize,
+    /// A timeline of `k8swin up --trace` that `sandbox` is to show.
+    #[arg(long, value_name = "FILE")]
+    timeline: Option<Utf8PathBuf>,
     /// The folder with k8swin and k8swin-agent.
     #[arg(long, value_name = "FOLDER", default_value = "target/release")]
     programs: Utf8PathBuf,
@@ -55,6 +58,8 @@ enum What {
     Hosts,
     /// The same no-op work by Ansible.
     Ansible,
+    /// Where the time goes in a first `up` of the sandbox, from its timeline (`--timeline`).
+    Sandbox,
 }
 
 /// What the benchmarks run as processes of their own.
@@ -117,7 +122,7 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), String> {
-    let Arguments { part, what, quick, file, most_hosts, programs, docs, work } = arguments;
+    let Arguments { part, what, quick, file, most_hosts, timeline, programs, docs, work } = arguments;
     match part {
         Some(Part::Serve { inventory, out }) => return server::serve(&inventory, &out),
         Some(Part::Copy { port, ca, file }) => {
@@ -134,9 +139,11 @@ fn run(arguments: Arguments) -> Result<(), String> {
     // Programs are run in other folders, too.
     let absolute = |path: Utf8PathBuf| camino::absolute_utf8(path).map_err(|error| error.to_string());
     let settings = Settings { quick, file, most_hosts, programs: absolute(programs)?, work: absolute(work)? };
-    let all = [What::Stream, What::Depot, What::Hosts, What::Ansible];
-    for (benchmark, name) in all.into_iter().zip(["stream", "depot", "hosts", "ansible"]) {
-        if !what.is_empty() && !what.contains(&benchmark) {
+    let all = [What::Stream, What::Depot, What::Hosts, What::Ansible, What::Sandbox];
+    for (benchmark, name) in all.into_iter().zip(["stream", "depot", "hosts", "ansible", "sandbox"]) {
+        // A timeline is shown where one is given.
+        let is_wanted = if what.is_empty() { benchmark != What::Sandbox } else { what.contains(&benchmark) };
+        if !is_wanted {
             continue;
         }
         let mut results = Results::default();
@@ -146,6 +153,10 @@ fn run(arguments: Arguments) -> Result<(), String> {
             What::Depot => depot::run(&settings, &mut results)?,
             What::Hosts => hosts::run(&settings, &mut results)?,
             What::Ansible => ansible::run(&settings, &mut results)?,
+            What::Sandbox => {
+                let timeline = timeline.as_ref().ok_or("name the timeline of a first `up` with --timeline")?;
+                sandbox::run(timeline, &mut results)?;
+            }
         }
         println!("{}", results.shown());
         if !quick {

@@ -82,7 +82,13 @@ impl K8swin {
         self.runs += 1;
         let log = self.logs.join(format!("{:02}-{command}.log", self.runs));
         let errors = File::create(&log).map_err(file("write", &log))?;
-        let words = self.words(&[command, "-o", "json", "-v"]);
+        let timeline = log.with_extension("trace.json");
+        let timeline = timeline.to_string_lossy();
+        let mut arguments = vec![command, "-o", "json", "-v"];
+        if command == "up" {
+            arguments.extend(["--trace", timeline.as_ref()]);
+        }
+        let words = self.words(&arguments);
         let failed = |problem: String| Error::K8swin { command: command.to_owned(), problem };
         let home = self.inventory.parent().unwrap_or(Path::new("/"));
         let mut child = Command::new("setpriv")
