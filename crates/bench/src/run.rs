@@ -147,7 +147,8 @@ fn run(arguments: Arguments) -> Result<(), String> {
             continue;
         }
         let mut results = Results::default();
-        let others = if quick { None } else { others() };
+        // A timeline was taken at another time.
+        let others = if quick || benchmark == What::Sandbox { None } else { others() };
         match benchmark {
             What::Stream => stream::run(&settings, &mut results)?,
             What::Depot => depot::run(&settings, &mut results)?,
