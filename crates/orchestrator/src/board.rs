@@ -97,8 +97,8 @@ impl Board {
     }
 
     fn control_planes_passed(&self, phase: Phase) -> bool {
-        let mut control_planes = self.places.iter().filter(|(host, _)| self.control_planes.contains(*host));
-        control_planes.all(|(_, place)| *place >= Place::Passed(phase))
+        let mut places = self.control_planes.iter().filter_map(|host| self.places.get(host));
+        places.all(|place| *place >= Place::Passed(phase))
     }
 }
 
