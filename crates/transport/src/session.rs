@@ -96,8 +96,8 @@ impl Session {
         let Self { mut remote, sha256, path, stdin, mut reader, guard, .. } = self;
         drop(stdin);
         let farewell = tokio::time::timeout(FAREWELL, reader.end()).await;
-        // Whatever still runs is ended now: the next program waits for it.
-        drop(guard);
+        // Whatever still runs is ended now, and finds nobody who reads: the next program waits for it.
+        drop((guard, reader));
         if farewell.is_err() {
             tracing::debug!(host = %remote.target(), "the agent did not end by itself");
         }
@@ -115,8 +115,8 @@ impl Session {
     /// # Errors
     /// When the connection is lost.
     pub async fn leave(self) -> Result<(), TransportError> {
-        let Self { remote, stdin, guard, .. } = self;
-        drop((stdin, guard));
+        let Self { remote, stdin, reader, guard, .. } = self;
+        drop((stdin, guard, reader));
         remote.close().await
     }
 }

@@ -14,7 +14,6 @@ mod spec;
 mod virtual_network;
 mod windows;
 
-use std::cell::LazyCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8swin_protocol::probe::{Ask, Outcome, Target};
@@ -375,8 +374,7 @@ impl SimulatedHost {
     /// Connects to addresses of hosts, pods and services.
     pub(self) fn connect(&self, targets: &[Target]) -> Vec<Outcome> {
         let places = self.cluster().places();
-        // Who asks for hosts only needs no routes.
-        let ways = LazyCell::new(|| self.read(Ways::of));
+        let ways = self.read(Ways::of);
         let network = self.cluster().network();
         let connect = |target: &Target| network.connect(self.name(), target, places.get(&target.address), &ways);
         targets.iter().map(connect).collect()

@@ -310,6 +310,9 @@ fn remove_what_ended_tests_left() {
     }
 }
 
+/// How often a request is repeated while Wine does not start a program.
+const PROGRAM_STARTS: usize = 3;
+
 /// A conversation with the agent.
 pub(crate) struct Session {
     child: Child,
@@ -327,8 +330,19 @@ impl Session {
         session
     }
 
-    /// What the agent answers.
+    /// What the agent answers. Asked again, a few times, where Wine could not start a program that the agent needs.
     pub(crate) fn ask(&mut self, request: Request) -> Result<Response, Failure> {
+        for _ in 0..PROGRAM_STARTS {
+            match self.ask_once(request.clone()) {
+                Ok(response) if !first_failure(&response).is_some_and(wine_started_nothing) => return Ok(response),
+                Err(failure) if !wine_started_nothing(&failure) => return Err(failure),
+                troubled => eprintln!("Wine has not started a program: {troubled:?}"),
+            }
+        }
+        self.ask_once(request)
+    }
+
+    fn ask_once(&mut self, request: Request) -> Result<Response, Failure> {
         let id = self.next;
         self.next += 1;
         self.input.write_all(wire::encode(&ToAgent { id, request }).as_bytes()).unwrap();
@@ -400,11 +414,27 @@ fn planned(resources: &[WindowsResource]) -> HostResources {
 }
 
 fn results(response: Response) -> Result<Vec<(ResourceId, ResourceResult)>, Failure> {
-    let Response::Applied { results } = response else { panic!("{response:?}") };
-    match results.last() {
-        Some((_, ResourceResult::Failed(failure))) => Err(failure.clone()),
-        _ => Ok(results),
+    if let Some(failure) = first_failure(&response) {
+        return Err(failure.clone());
     }
+    let Response::Applied { results } = response else { panic!("{response:?}") };
+    Ok(results)
+}
+
+/// The failure with which the agent stopped applying resources.
+fn first_failure(response: &Response) -> Option<&Failure> {
+    let Response::Applied { results } = response else { return None };
+    match results.last() {
+        Some((_, ResourceResult::Failed(failure))) => Some(failure),
+        _ => None,
+    }
+}
+
+/// Whether a failure is Wine's own. Its `CreateProcess` says `ERROR_INTERNAL_ERROR` where the new process was gone before it
+/// had told the server of its start; a machine that is short of something sees that now and then. Windows has no such case,
+/// so that the agent does not know of it.
+fn wine_started_nothing(failure: &Failure) -> bool {
+    failure.answer.ends_with("(os error 1359)")
 }
 
 /// How many processes have that text in their command line.
