@@ -256,7 +256,8 @@ async fn render_events(
             _ = &mut ended => break,
         }
     }
-    while let Ok(event) = received.try_recv() {
+    received.close();
+    while let Some(event) = received.recv().await {
         show(&event, &mut renderer, trace.as_mut(), &mut log);
     }
     renderer.close();

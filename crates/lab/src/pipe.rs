@@ -2,6 +2,7 @@
 //! the agent, which runs on a thread of its own.
 
 use std::io::{self, Read, Write};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf as _, Bytes};
 use k8swin_agent::simulated::UncleanInput;
@@ -91,7 +92,8 @@ impl PipeReader {
                 None => chunk,
                 Some(position) => {
                     self.chunks.close();
-                    while self.chunks.try_recv().is_ok() {}
+                    let mut context = Context::from_waker(Waker::noop());
+                    while let Poll::Ready(Some(_)) = self.chunks.poll_recv(&mut context) {}
                     chunk.slice(..position)
                 }
             },

@@ -1,5 +1,6 @@
 //! The seam between sessions and the two ways to reach a host: start a program, and close.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use k8swin_protocol::bootstrap::Bootstrap;
@@ -84,14 +85,15 @@ pub(crate) struct Outputs {
 impl Outputs {
     /// The next piece; none when nobody writes any more. Cancel-safe.
     pub(crate) async fn recv(&mut self) -> Option<Output> {
-        if let Ok(piece) = self.pieces.try_recv() {
-            self.said = false;
-            return Some(piece);
-        }
-        if !std::mem::replace(&mut self.said, true) {
-            self.wanted.notify_one();
-        }
-        let piece = self.pieces.recv().await;
+        let piece = poll_fn(|context| {
+            let polled = self.pieces.poll_recv(context);
+            // Pieces that are there may be Pending, too: while one is being put in, or when the task is to let others run.
+            if polled.is_pending() && self.pieces.is_empty() && !std::mem::replace(&mut self.said, true) {
+                self.wanted.notify_one();
+            }
+            polled
+        });
+        let piece = piece.await;
         self.said = false;
         piece
     }
@@ -201,7 +203,41 @@ impl Transcript {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    /// Many conversations in one task, each read while it is written to: when one of them was read with `try_recv`, the
+    /// wake-up of another was lost now and then (clippy.toml says how), and a run of 1000 hosts stood still for ever.
+    #[test]
+    fn conversations_in_one_task_lose_no_wake_up() {
+        const CONVERSATIONS: usize = 300;
+        const QUESTIONS: usize = 500;
+        const PIECES: usize = 5;
+        let (done, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let conversation = async || {
+                let (mut running, Streams { mut stdin, output, .. }) = Running::new();
+                tokio::spawn(async move {
+                    while stdin.recv().await.is_some() {
+                        for _ in 0..PIECES {
+                            output.send(Output::Exited(None)).await.unwrap();
+                        }
+                    }
+                });
+                for _ in 0..QUESTIONS {
+                    running.stdin.send(Bytes::default()).await.unwrap();
+                    for _ in 0..PIECES {
+                        running.output.recv().await.unwrap();
+                    }
+                }
+            };
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+            runtime.block_on(futures_util::future::join_all((0..CONVERSATIONS).map(|_| conversation())));
+            done.send(()).unwrap();
+        });
+        ended.recv_timeout(Duration::from_secs(300)).expect("a wake-up was lost");
+    }
 
     #[test]
     fn a_transcript_keeps_both_ends() {

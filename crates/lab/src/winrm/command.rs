@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -172,10 +173,9 @@ impl Pending {
     }
 
     fn next_at_once(&mut self) -> Option<Output> {
-        match self.receiver.try_recv() {
-            Ok(output) => Some(output),
-            Err(mpsc::error::TryRecvError::Empty) => None,
-            Err(mpsc::error::TryRecvError::Disconnected) => Some(Output::Exit(NO_EXIT_CODE)),
+        match self.receiver.poll_recv(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(output) => Some(output.unwrap_or(Output::Exit(NO_EXIT_CODE))),
+            Poll::Pending => None,
         }
     }
 }

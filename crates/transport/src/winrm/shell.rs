@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use k8swin_protocol::bootstrap::{POWERSHELL_PROGRAM, powershell_arguments};
@@ -273,7 +274,7 @@ async fn send(
             }
         }
         // What has come meanwhile goes along: each Send is a round trip.
-        while let Ok(piece) = stdin.try_recv() {
+        while let Poll::Ready(Some(piece)) = stdin.poll_recv(&mut Context::from_waker(Waker::noop())) {
             waiting.push_back((piece, 0));
         }
         let chunk = take(&mut waiting, room.get());
