@@ -63,6 +63,8 @@ pub(crate) struct Member<'a> {
     raw_input: RawInput,
     /// How often a connection was opened.
     connections: u64,
+    /// How often one was lost in the middle of work.
+    losses: u64,
     /// Whether its kubelet ran when the host was first looked at.
     in_service: bool,
     /// Whether an earlier connection of this run put the agent there.
@@ -90,6 +92,7 @@ impl<'a> Member<'a> {
             session: None,
             raw_input: RawInput::default(),
             connections: 0,
+            losses: 0,
             in_service: false,
             put_agent: false,
             lock: None,
@@ -130,6 +133,11 @@ impl<'a> Member<'a> {
     /// Tells one connection from the next.
     pub(crate) fn connections(&self) -> u64 {
         self.connections
+    }
+
+    /// How often a connection was lost in the middle of work that was then done over another one.
+    pub(crate) fn losses(&self) -> u64 {
+        self.losses
     }
 
     /// Whether it served as a node when the host was first looked at.
@@ -378,6 +386,7 @@ impl<'a> Member<'a> {
             match result {
                 Err(SessionError::Lost(error)) if attempt < context.options.attempts => {
                     attempt += 1;
+                    self.losses += 1;
                     context
                         .teller
                         .tell(Event::Retrying { host: self.host.name.clone(), cause: error.failure().to_string() });

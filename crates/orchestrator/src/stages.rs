@@ -2,7 +2,6 @@
 //! part.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use camino::Utf8PathBuf;
@@ -35,12 +34,14 @@ pub(crate) async fn check(fleet: &mut Fleet<'_>) {
 
 /// The same for one host.
 pub(crate) async fn check_one<'a>(member: &mut Member<'a>, context: Context<'_, 'a>) -> Result<(), SessionError> {
-    let Some(resources) = member.resources.clone() else { return Ok(()) };
+    let Some(count) = member.resources.as_ref().map(HostResources::len) else { return Ok(()) };
     let _permit = member.wait(context, context.limits.hosts.acquire()).await?;
-    let count = resources.len();
     context.tell_stage(member, Stage::Check, count);
-    let check = Request::Check { resources };
-    let answer = member.persist(context, async |member| member.session()?.ask(check.clone()).await).await?;
+    let check = async |member: &mut Member<'a>| match member.resources.clone() {
+        Some(resources) => member.session()?.ask(Request::Check { resources }).await,
+        None => Err(SessionError::Nonsense { request: "check" }),
+    };
+    let answer = member.persist(context, check).await?;
     match answer {
         Response::Checked(checked) if checked.in_sync + checked.differing.len() == count => {
             let owned = member.facts.as_ref().map(|facts| &facts.common().owned);
@@ -92,6 +93,7 @@ async fn apply<'a>(
 ) -> Result<(), SessionError> {
     let mut changed_before: BTreeSet<ResourceId> = BTreeSet::new();
     let mut asked_before: BTreeSet<ResourceId> = BTreeSet::new();
+    let losses_before = member.losses();
     // A node in service that is worked on may be out of service until this is over.
     let mut out_of_service = None;
     if disrupts(stage) {
@@ -116,6 +118,10 @@ async fn apply<'a>(
         let asking: Vec<_> =
             results.iter().filter_map(|(resource, result)| Some((resource, restart(result)?))).collect();
         if failed || asking.is_empty() {
+            // Also what a connection had no time to tell before a confirmation or a restart, which is looked at again only now.
+            if member.losses() > losses_before {
+                add_untold(&mut results, member.checked.as_ref(), &member.new);
+            }
             count(member, stage, &results, context.teller);
             return Ok(());
         }
@@ -293,7 +299,6 @@ async fn change<'a>(
     context: Context<'_, 'a>,
     request: &Request,
 ) -> Result<Applied, SessionError> {
-    let attempts = AtomicUsize::new(0);
     // What was told before the connection was lost is not in the answer to the repeated request.
     let changed = Mutex::new(Vec::new());
     let detached = member.detached();
@@ -306,7 +311,6 @@ async fn change<'a>(
     }
     let mut applied = member
         .persist(context, async |member| {
-            attempts.fetch_add(1, Ordering::Relaxed);
             let host = member.host.name.clone();
             if let (Request::Apply { .. }, Some(detach)) = (request, member.detach(context.options)) {
                 member.session()?.ask(detach).await?;
@@ -328,9 +332,6 @@ async fn change<'a>(
         detached.end();
     }
     add_told(&mut applied.results, changed.into_inner().unwrap_or_else(PoisonError::into_inner));
-    if attempts.into_inner() > 1 {
-        add_untold(&mut applied.results, member.checked.as_ref(), &member.new);
-    }
     Ok(applied)
 }
 
