@@ -15,12 +15,13 @@ use k8swin_protocol::wire::{
 use k8swin_protocol::{Facts, HostPath, Sha256, raw};
 
 use self::apply::Detach;
+use crate::agents;
+use crate::blobs::{self, Staging};
 use crate::depot::{self, Depot};
 use crate::engine::{Engine, Watcher};
 use crate::lock::Lock;
 use crate::platform::{FileKind, Host, Platform, PlatformError, Result};
 use crate::resources::{Removal, Resource};
-use crate::{agents, blobs};
 
 /// The session cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +89,7 @@ struct Session<'a, R: Resource, W> {
     output: Output<W>,
     lock: Lock,
     detach: Option<Detach>,
+    staging: Staging,
     depot: Depot,
 }
 
@@ -99,6 +101,7 @@ impl<'a, R: Resource, W: Write> Session<'a, R, W> {
             output: Output { writer: output, held: None, failed: None },
             lock,
             detach: None,
+            staging: Staging::default(),
             depot: Depot::default(),
         }
     }
@@ -182,7 +185,7 @@ impl<'a, R: Resource, W: Write> Session<'a, R, W> {
             Request::Put(chunk) => {
                 let _held = self.lock_host("take a piece of a file")?;
                 let received = match chunk.store {
-                    Store::Staging => blobs::put(self.host, &chunk)?,
+                    Store::Staging => self.staging.put(self.host, &chunk)?,
                     Store::Depot => self.depot.stock(self.host, &chunk)?,
                 };
                 Response::Staged { received }

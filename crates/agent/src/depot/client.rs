@@ -4,14 +4,14 @@ use std::io::{self, Read};
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
+use k8swin_protocol::Sha256;
 use k8swin_protocol::depot::{Pull, Pulled};
 use k8swin_protocol::digest::Hasher;
 use k8swin_protocol::resource::Blob;
-use k8swin_protocol::{HostPath, Sha256};
 use rustls::StreamOwned;
 
 use super::message::{self, Answer, Asked};
-use super::store::{HEADER, lengths, read_fully};
+use super::store::{HEADER, lengths};
 use super::{Trouble, tls};
 use crate::blobs::{self, decompress};
 use crate::ledger;
@@ -77,7 +77,7 @@ fn pull_one<P: Platform + ?Sized>(
         host.remove_file(&path).map_err(Stop::Host)?;
         there = 0;
     } else if there > 0 {
-        hash(host, &path, &mut hasher).map_err(Stop::Host)?;
+        blobs::hash_into(&mut hasher, host, &path).map_err(Stop::Host)?;
     }
 
     // When the work on it begins is worth knowing, too.
@@ -156,19 +156,4 @@ fn read_record(stream: &mut impl Read, received: &mut u64) -> std::result::Resul
         return Err(Trouble::said("a record is not as long as it says"));
     }
     Ok(bytes.expose().to_vec())
-}
-
-/// Takes note of what an earlier attempt left.
-fn hash(host: &mut (impl Platform + ?Sized), path: &HostPath, hasher: &mut Hasher) -> Result<()> {
-    let file = host.open_shared(path)?;
-    let (mut buffer, mut offset) = (vec![0; WRITTEN], 0);
-    loop {
-        let read = read_fully(file.as_ref(), &mut buffer, offset)
-            .map_err(|error| PlatformError::new(format!("read {path}"), error.to_string()))?;
-        if read == 0 {
-            return Ok(());
-        }
-        hasher.update(buffer.get(..read).unwrap_or_default());
-        offset += read as u64;
-    }
 }

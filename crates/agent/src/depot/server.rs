@@ -12,8 +12,9 @@ use rustls::StreamOwned;
 
 use super::Trouble;
 use super::message::{self, Answer};
-use super::store::{Good, Goods, read_fully};
+use super::store::{Good, Goods};
 use super::tls::Identity;
+use crate::platform::read_fully;
 
 /// Between two looks for a new connection.
 const POLL: Duration = Duration::from_millis(5);

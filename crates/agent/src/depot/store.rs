@@ -4,16 +4,15 @@
 //! blob is given out from any record on without being packed or unpacked again.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use k8swin_protocol::digest::Hasher;
 use k8swin_protocol::wire::{CHUNK, Chunk};
 use k8swin_protocol::{HostPath, Os, Sha256};
 
-use crate::blobs::decompress;
+use crate::blobs::{self, decompress};
 use crate::ledger;
-use crate::platform::{Platform, PlatformError, ReadAt, Result, SharedFile};
+use crate::platform::{Platform, PlatformError, ReadAt, Result, SharedFile, read_fully};
 
 /// Bytes before the frame of a record.
 pub(super) const HEADER: usize = 8;
@@ -114,7 +113,7 @@ impl Shelf {
         &self.goods
     }
 
-    /// Takes a piece, as [`crate::blobs::put`] does; returns how many bytes of the blob, unpacked, are there now.
+    /// Takes a piece, as [`blobs::Staging::put`] does; returns how many bytes of the blob, unpacked, are there now.
     pub(super) fn put(&mut self, host: &mut (impl Platform + ?Sized), chunk: &Chunk) -> Result<u64> {
         if let Some(good) = self.goods.lock().unwrap_or_else(PoisonError::into_inner).get(&chunk.sha256) {
             return Ok(good.size);
@@ -132,9 +131,7 @@ impl Shelf {
         if !whole {
             let attempted = || format!("stock a piece of the blob {} at {}", chunk.sha256, chunk.offset);
             let frame = chunk.zstd.0.expose();
-            let bytes = decompress(frame).map_err(|answer| {
-                PlatformError::new(attempted(), answer).with_hint("use an agent and an orchestrator of one version")
-            })?;
+            let bytes = decompress(frame).map_err(|answer| blobs::no_piece(attempted(), answer))?;
             let bytes = bytes.expose();
             if filling.unpacked + bytes.len() as u64 > chunk.size || frame.len() > LONGEST_FRAME {
                 return Err(PlatformError::new(attempted(), format!("it goes beyond the size {}", chunk.size)));
@@ -159,11 +156,7 @@ impl Shelf {
         let found = hasher.finish();
         if found != chunk.sha256 {
             host.remove_file(path)?;
-            return Err(PlatformError::new(
-                format!("verify the blob {}", chunk.sha256),
-                format!("the bytes that arrived have the digest {found}"),
-            )
-            .with_hint("run the command again: the blob is sent again"));
+            return Err(blobs::wrong_digest(chunk.sha256, found));
         }
         let good = Good { file: host.open_shared(path)?, size: unpacked, length: packed, marks };
         self.goods.lock().unwrap_or_else(PoisonError::into_inner).insert(chunk.sha256, Arc::new(good));
@@ -208,16 +201,4 @@ fn read_records(file: &dyn ReadAt, size: u64) -> Option<Filling> {
         }
         filling.add(bytes.expose(), packed);
     }
-}
-
-/// Fills a buffer from a file; fewer bytes at its end only.
-pub(super) fn read_fully(file: &dyn ReadAt, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, offset + filled as u64)? {
-            0 => break,
-            read => filled += read,
-        }
-    }
-    Ok(filled)
 }

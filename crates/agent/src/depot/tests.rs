@@ -238,6 +238,6 @@ fn a_file_of_this_machine_is_read_at_any_place() {
     std::fs::write(&file, &content).unwrap();
     let shared: SharedFile = Arc::new(std::fs::File::open(&file).unwrap());
     let mut end = vec![0; 10];
-    assert_eq!(super::store::read_fully(shared.as_ref(), &mut end, content.len() as u64 - 4).unwrap(), 4);
+    assert_eq!(crate::platform::read_fully(shared.as_ref(), &mut end, content.len() as u64 - 4).unwrap(), 4);
     assert_eq!(end[..4], content[content.len() - 4..]);
 }

@@ -22,6 +22,18 @@ pub trait ReadAt: Send + Sync {
 /// A file that many read at once.
 pub type SharedFile = Arc<dyn ReadAt>;
 
+/// Fills a buffer from a file; fewer bytes at its end only.
+pub(crate) fn read_fully(file: &dyn ReadAt, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + filled as u64)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    Ok(filled)
+}
+
 impl ReadAt for File {
     #[cfg(unix)]
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -47,6 +47,7 @@ pub use addressing::Addressing;
 #[cfg(any(feature = "fault-injection", test))]
 pub use faults::with_faults;
 pub use installed_rule::InstalledRule;
+pub(crate) use link::read_fully;
 pub use link::{Link, ReadAt, SharedFile};
 pub use types::{
     AccessList, Activity, DockerNetworkState, Executable, FeatureState, FileKind, ForwardDirection, ForwardRule,

@@ -8,7 +8,7 @@ use k8swin_agent::serve;
 use k8swin_agent::simulated::{Faults, SimulatedHost, TakenPort};
 use k8swin_protocol::resource::*;
 use k8swin_protocol::wire::{
-    AgentEvent, FromAgent, LockAnswer, PROTOCOL, Request, ResourceResult, Response, WireError,
+    AgentEvent, CHUNK, Chunk, FromAgent, LockAnswer, PROTOCOL, Request, ResourceResult, Response, WireError,
 };
 use k8swin_protocol::{Facts, Os};
 
@@ -358,7 +358,7 @@ fn a_lock_can_be_broken() {
 #[test]
 fn blobs_arrive_in_pieces_and_resume() {
     // Two pieces and a part.
-    const SIZE: u64 = 2 * k8swin_protocol::wire::CHUNK as u64 + 100_000;
+    const SIZE: u64 = 2 * CHUNK as u64 + 100_000;
     let host = linux();
     let bytes: Vec<u8> = (0..SIZE).map(|number| (number / 7 % 251) as u8).collect();
     let pieces = pieces(&bytes);
@@ -370,7 +370,7 @@ fn blobs_arrive_in_pieces_and_resume() {
         };
         answers.into_iter().map(received).collect()
     };
-    let piece = k8swin_protocol::wire::CHUNK as u64;
+    let piece = CHUNK as u64;
     let out_of_order = vec![pieces[1].clone(), pieces[0].clone(), pieces[0].clone(), pieces[2].clone()];
     assert_eq!(received(replies(talk(&host, out_of_order))), [0, piece, piece, piece]);
 
@@ -411,6 +411,21 @@ fn damaged_blobs_are_refused_and_forgotten() {
         assert!(ask(&host, Request::Put(bad)).is_err());
     }
     assert_eq!(ask(&host, Request::Put(good)).unwrap(), Response::Staged { received: 8 });
+
+    // What an earlier session left counts as well as what this one brings: a wrong beginning is found at the end.
+    let (whole, other) = (vec![1; CHUNK + 1], vec![2; CHUNK + 1]);
+    let sent = pieces(&whole);
+    let (Some(Request::Put(beginning)), Some(Request::Put(wrong))) = (sent.first(), pieces(&other).first().cloned())
+    else {
+        panic!()
+    };
+    let wrong = Chunk { sha256: beginning.sha256, ..wrong };
+    assert_eq!(ask(&host, Request::Put(wrong)).unwrap(), Response::Staged { received: CHUNK as u64 });
+    let failure = ask(&host, sent[1].clone()).unwrap_err();
+    assert!(failure.answer.contains("the digest"), "{failure}");
+    let received = replies(talk(&host, sent));
+    assert_eq!(received.last().unwrap(), &Ok(Response::Staged { received: CHUNK as u64 + 1 }));
+
     let empty = pieces(b" ").remove(0);
     let Request::Put(mut empty) = empty else { panic!() };
     (empty.sha256, empty.size) = (blob(b"").sha256, 0);
