@@ -216,7 +216,7 @@ async fn what_an_up_made_and_is_no_longer_so_is_told_and_up_mends_it() {
                 let pods = here.cluster.hosts[0].pod_cidr;
                 let route = linux.routes().unwrap().into_iter().find(|route| route.destination == pods).unwrap();
                 let (via, adapter) = (route.via.unwrap(), route.adapter);
-                linux.remove_route(&SystemRoute { destination: pods, via, adapter }).unwrap();
+                linux.remove_route(&SystemRoute { destination: pods, via, adapter: adapter.to_string() }).unwrap();
             }
         }
         let after = bad(&here.preflight().await.findings);

@@ -77,7 +77,7 @@ pub(crate) fn plan(
     }
     let folder = paths::docker_programs();
     plan.push(Phase::WindowsNodes, WindowsResource::SearchPath(SearchPath { folder: folder.clone() }));
-    plan.push(Phase::WindowsNodes, WindowsResource::Service(service(&folder, &programs, plan)));
+    plan.push(Phase::WindowsNodes, WindowsResource::Service(Box::new(service(&folder, &programs, plan))));
     Ok(None)
 }
 
@@ -87,7 +87,7 @@ fn service(folder: &HostPath, programs: &[String], plan: &HostPlan<'_, WindowsRe
     WindowsService {
         name: SERVICE.to_owned(),
         display_name: "Docker Engine".to_owned(),
-        inputs: plan.inputs(&format!("{program} {} {}", arguments.join(" "), programs.join(" ")), ""),
+        inputs: plan.inputs(&format!("{program} {} {}", arguments.join(" "), programs.join(" "))),
         run: ServiceProgram::Native { program, arguments },
         depends_on: Vec::new(),
     }

@@ -147,8 +147,7 @@ fn node_objects(plan: &mut Plan<'_>) {
 }
 
 fn node_network(plan: &mut Plan<'_>, network: &NodeNetwork, agent: HostPath) -> Result<(), BlueprintError> {
-    let mut kept = vec![LinuxResource::ForwardAccept(ForwardAccept { pods: plan.cluster.pod_cidr.trunc() })];
-    kept.extend(network.routes.iter().cloned().map(LinuxResource::Route));
+    let forward = LinuxResource::ForwardAccept(ForwardAccept { pods: plan.cluster.pod_cidr.trunc() });
     let text = Unit {
         program: agent,
         arguments: vec!["network".to_owned()],
@@ -157,7 +156,7 @@ fn node_network(plan: &mut Plan<'_>, network: &NodeNetwork, agent: HostPath) -> 
         ..unit("Routes to the pods of other nodes (k8swin)", ServiceKind::Notify, &[ONLINE, "docker.service"])
     }
     .text()?;
-    let inputs = plan.inputs(&text, &format!("{kept:?}"));
+    let inputs = plan.inputs_of_network(&text, std::slice::from_ref(&forward), &network.routes);
 
     let settings = [
         LinuxResource::KernelModule(KernelModule { name: "br_netfilter".into() }),
@@ -165,7 +164,8 @@ fn node_network(plan: &mut Plan<'_>, network: &NodeNetwork, agent: HostPath) -> 
         // kube-proxy's rules must see what passes between pods of one bridge.
         LinuxResource::Sysctl(Sysctl { key: "net.bridge.bridge-nf-call-iptables".into(), value: "1".into() }),
     ];
-    for resource in settings.into_iter().chain(kept) {
+    let routes = network.routes.iter().cloned().map(LinuxResource::Route);
+    for resource in settings.into_iter().chain([forward]).chain(routes) {
         plan.push(Phase::LinuxNodes, resource);
     }
     let unit = SystemdUnit { name: NETWORK_UNIT.to_owned(), unit: text, inputs };
@@ -198,7 +198,7 @@ fn service(
 ) -> Result<(), BlueprintError> {
     let name = program.file_name(Os::Linux);
     let unit = Unit { program: Os::Linux.bin().join(&name), arguments: flags.arguments(), ..unit }.text()?;
-    let inputs = plan.inputs(&unit, "");
+    let inputs = plan.inputs(&unit);
     plan.push(phase, LinuxResource::SystemdUnit(SystemdUnit { name, unit, inputs }));
     Ok(())
 }

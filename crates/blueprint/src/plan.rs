@@ -1,9 +1,10 @@
 //! Collects the resources of one host in the order in which they are applied: what both operating systems have in common.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 
 use k8swin_inventory::{Cluster, Host};
-use k8swin_protocol::resource::{Blob, Content, Directory, File, Planned, Protection};
+use k8swin_protocol::resource::{Blob, Content, Directory, File, Planned, Protection, Route};
 use k8swin_protocol::{HostPath, LinuxResource, Phase, SecretBytes, Sha256, WindowsResource};
 
 use crate::pki::{Pki, host_stem};
@@ -156,8 +157,28 @@ impl<'a, R: FileSystemResource> HostPlan<'a, R> {
 
     /// The digest of everything that a service reads at its start: its definition, every planned file that the definition
     /// names, and every planned file that those files name, such as the keys in a kubeconfig. Nobody keeps a list of
-    /// them by hand, so that none can be forgotten. `more` is what it reads beyond files, in which none are looked for.
-    pub(crate) fn inputs(&self, definition: &str, more: &str) -> Sha256 {
+    /// them by hand, so that none can be forgotten.
+    pub(crate) fn inputs(&self, definition: &str) -> Sha256 {
+        self.inputs_and(definition, &[])
+    }
+
+    /// As [`Self::inputs`], for the service that keeps `routes` and these other resources in place.
+    pub(crate) fn inputs_of_network(&self, definition: &str, others: &[R], routes: &[Route]) -> Sha256
+    where
+        R: Debug,
+    {
+        // There is one to every other host: as text they would take longer than all else in the plan.
+        let mut kept = format!("{others:?}").into_bytes();
+        for Route { destination, via, from } in routes {
+            kept.extend(destination.addr().octets());
+            kept.push(destination.prefix_len());
+            kept.extend(via.octets());
+            kept.extend(from.octets());
+        }
+        self.inputs_and(definition, &kept)
+    }
+
+    fn inputs_and(&self, definition: &str, more: &[u8]) -> Sha256 {
         let mut read: BTreeMap<&HostPath, Sha256> = BTreeMap::new();
         let mut texts = vec![definition];
         while let Some(text) = texts.pop() {
@@ -169,16 +190,17 @@ impl<'a, R: FileSystemResource> HostPlan<'a, R> {
                 }
             }
         }
-        let mut parts = vec![format!("{definition}{more}")];
-        parts.extend(read.into_iter().flat_map(|(path, digest)| [path.to_string(), digest.to_string()]));
-        Sha256::of_parts(parts.iter().map(String::as_bytes))
+        let mut parts = vec![[definition.as_bytes(), more].concat()];
+        let files = read.into_iter().flat_map(|(path, digest)| [path.to_string(), digest.to_string()]);
+        parts.extend(files.map(String::into_bytes));
+        Sha256::of_parts(parts.iter().map(Vec::as_slice))
     }
 }
 
 /// Whether a text names this path, plain or as a JSON string (where the backslashes of Windows are doubled).
 fn names(text: &str, path: &HostPath) -> bool {
     let ends = |rest: &str| !rest.starts_with(|next: char| next.is_ascii_alphanumeric() || "._-/\\".contains(next));
-    [path.as_str().to_owned(), path.as_str().replace('\\', r"\\")]
-        .iter()
-        .any(|path| text.match_indices(path.as_str()).any(|(at, found)| text.get(at + found.len()..).is_some_and(ends)))
+    let is_in = |path: &str| text.match_indices(path).any(|(at, found)| text.get(at + found.len()..).is_some_and(ends));
+    let path = path.as_str();
+    is_in(path) || (path.contains('\\') && is_in(&path.replace('\\', r"\\")))
 }

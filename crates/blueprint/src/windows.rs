@@ -45,7 +45,7 @@ pub(crate) fn plan(
     firewall(plan, network);
     let image = PauseImage { tag: WINDOWS_PAUSE_IMAGE.to_owned(), base: windows.pause_base_image.clone() };
     plan.push(Phase::WindowsNodes, WindowsResource::PauseImage(image));
-    services(plan, &agent, &kept, &service_adapter);
+    services(plan, &agent, own, &kept, &service_adapter);
     Ok(note.into_iter().chain(docker_note).collect())
 }
 
@@ -92,7 +92,7 @@ fn features(plan: &mut Plan<'_>, windows: &WindowsHost) {
     }
 }
 
-/// Returns the resources that [`NETWORK_SERVICE`] keeps in place.
+/// Returns the resources that [`NETWORK_SERVICE`] keeps in place beside the routes.
 fn node_network(
     plan: &mut Plan<'_>,
     windows: &WindowsHost,
@@ -102,7 +102,7 @@ fn node_network(
 ) -> Result<Vec<WindowsResource>, BlueprintError> {
     let adapter = pod_adapter(&own.name, &windows.pod_adapter, own.address, facts)?;
     let network = || paths::POD_NETWORK.to_owned();
-    let mut kept = vec![
+    let kept = vec![
         WindowsResource::TransparentNetwork(TransparentNetwork {
             name: network(),
             subnet: own.pods,
@@ -118,9 +118,9 @@ fn node_network(
         WindowsResource::Forwarding(Forwarding { mode: windows.forwarding, routable: own.address, network: network() }),
         WindowsResource::ServiceAdapter(service_adapter.clone()),
     ];
-    kept.extend(own.routes.iter().cloned().map(WindowsResource::Route));
-    for resource in &kept {
-        plan.push(Phase::WindowsNodes, resource.clone());
+    let routes = own.routes.iter().cloned().map(WindowsResource::Route);
+    for resource in kept.iter().cloned().chain(routes) {
+        plan.push(Phase::WindowsNodes, resource);
     }
     Ok(kept)
 }
@@ -144,16 +144,22 @@ fn firewall(plan: &mut Plan<'_>, network: &NetworkPlan) {
     }
 }
 
-fn services(plan: &mut Plan<'_>, agent: &HostPath, kept: &[WindowsResource], service_adapter: &ServiceAdapter) {
+fn services(
+    plan: &mut Plan<'_>,
+    agent: &HostPath,
+    own: &NodeNetwork,
+    kept: &[WindowsResource],
+    service_adapter: &ServiceAdapter,
+) {
     let (cluster, host) = (plan.cluster, plan.host);
     let network = WindowsService {
         name: NETWORK_SERVICE.to_owned(),
         display_name: "k8swin network".to_owned(),
         run: ServiceProgram::NetworkReconciler,
         depends_on: vec![docker::SERVICE.to_owned()],
-        inputs: plan.inputs(&format!("{agent} "), &format!("{kept:?}")),
+        inputs: plan.inputs_of_network(&format!("{agent} "), kept, &own.routes),
     };
-    plan.push(Phase::WindowsNodes, WindowsResource::Service(network));
+    plan.push(Phase::WindowsNodes, WindowsResource::Service(Box::new(network)));
 
     let kubelet = ProgramInvocation {
         arguments: node::windows_kubelet(cluster, host).arguments(),
@@ -195,9 +201,9 @@ fn supervised(
     let service = WindowsService {
         name: program.file_name(Os::Linux),
         display_name: display_name.to_owned(),
-        inputs: plan.inputs(&definition, ""),
+        inputs: plan.inputs(&definition),
         run: ServiceProgram::Supervised(run),
         depends_on: depends_on.iter().map(|name| (*name).to_owned()).collect(),
     };
-    plan.push(Phase::WindowsNodes, WindowsResource::Service(service));
+    plan.push(Phase::WindowsNodes, WindowsResource::Service(Box::new(service)));
 }

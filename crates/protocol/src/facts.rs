@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::details::{CommonDetails, LinuxDetails, WindowsDetails};
 use crate::resource::{FeatureName, ResourceId};
+use crate::routes;
 
 /// Facts of one host. The operating system is part of the type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +55,7 @@ pub struct CommonFacts {
     /// Network adapters.
     pub adapters: Vec<Adapter>,
     /// IPv4 routes.
+    #[serde(with = "routes::table")]
     pub routes: Vec<RouteEntry>,
     /// TCP ports on which something listens.
     pub listeners: Vec<Listener>,
@@ -170,8 +173,8 @@ pub struct RouteEntry {
     pub destination: Ipv4Net,
     /// By which router; none for networks on the link.
     pub via: Option<Ipv4Addr>,
-    /// Through which adapter.
-    pub adapter: String,
+    /// Through which adapter. As many routes as there are hosts share one.
+    pub adapter: Arc<str>,
 }
 
 /// A listening TCP port.

@@ -13,6 +13,7 @@ pub mod path;
 pub mod probe;
 pub mod raw;
 pub mod resource;
+mod routes;
 pub mod secret;
 pub mod wire;
 

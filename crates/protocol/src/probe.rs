@@ -3,9 +3,12 @@
 //! Both ends are ours, so an answer proves the whole way: the connecting side sends a token, the listening side sends it
 //! back, then each sends [`BULK`] bytes, which fill packets of the largest size. Nothing of it stays on a host.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, IntoDeserializer as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Bytes that each side sends after the token: many packets of the largest size, so that a path that loses large packets is
 /// noticed.
@@ -87,8 +90,7 @@ pub enum Ask {
 }
 
 /// How an attempt to connect ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The other side answered: the agent with its token, a web server with HTTP, or whatever took the connection.
     Answered {
@@ -110,11 +112,91 @@ pub enum Outcome {
     },
 }
 
+/// On the wire nearly all are answers, of which the time alone is told.
+impl Serialize for Outcome {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Answered { microseconds } => serializer.serialize_u64(*microseconds),
+            Self::Refused => Otherwise::Refused.serialize(serializer),
+            Self::Silent => Otherwise::Silent.serialize(serializer),
+            Self::Stalled => Otherwise::Stalled.serialize(serializer),
+            Self::Stranger => Otherwise::Stranger.serialize(serializer),
+            Self::Failed { answer } => Otherwise::Failed(answer.clone()).serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Outcome {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OutcomeVisitor)
+    }
+}
+
+/// Every [`Outcome`] but an answer.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Otherwise {
+    Refused,
+    Silent,
+    Stalled,
+    Stranger,
+    Failed(String),
+}
+
+impl From<Otherwise> for Outcome {
+    fn from(outcome: Otherwise) -> Self {
+        match outcome {
+            Otherwise::Refused => Self::Refused,
+            Otherwise::Silent => Self::Silent,
+            Otherwise::Stalled => Self::Stalled,
+            Otherwise::Stranger => Self::Stranger,
+            Otherwise::Failed(answer) => Self::Failed { answer },
+        }
+    }
+}
+
+struct OutcomeVisitor;
+
+impl<'de> Visitor<'de> for OutcomeVisitor {
+    type Value = Outcome;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("microseconds, or how the attempt ended otherwise")
+    }
+
+    fn visit_u64<E: de::Error>(self, microseconds: u64) -> Result<Outcome, E> {
+        Ok(Outcome::Answered { microseconds })
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Outcome, E> {
+        Otherwise::deserialize(text.into_deserializer()).map(Into::into)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Outcome, A::Error> {
+        Otherwise::deserialize(MapAccessDeserializer::new(map)).map(Into::into)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn outcomes_come_back_and_answers_are_short() {
+        let outcomes = vec![
+            Outcome::Answered { microseconds: 17 },
+            Outcome::Refused,
+            Outcome::Silent,
+            Outcome::Stalled,
+            Outcome::Stranger,
+            Outcome::Failed { answer: "no route".to_owned() },
+        ];
+        let text = serde_json::to_string(&outcomes).unwrap();
+        assert!(text.starts_with("[17,"), "{text}");
+        assert_eq!(serde_json::from_str::<Vec<Outcome>>(&text).unwrap(), outcomes);
+    }
 
     proptest! {
         #[test]

@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::{HostPath, Sha256};
+use crate::{HostPath, Sha256, routes};
 
 /// The identity of a resource on its host: its kind and key, such as `file:/etc/kubernetes/pki/ca.crt`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -96,9 +96,9 @@ impl fmt::Display for Phase {
 #[serde(tag = "os", content = "resources", rename_all = "kebab-case")]
 pub enum HostResources {
     /// Resources of a Linux host.
-    Linux(Vec<Planned<LinuxResource>>),
+    Linux(#[serde(with = "routes::planned")] Vec<Planned<LinuxResource>>),
     /// Resources of a Windows host.
-    Windows(Vec<Planned<WindowsResource>>),
+    Windows(#[serde(with = "routes::planned")] Vec<Planned<WindowsResource>>),
 }
 
 impl HostResources {
@@ -241,8 +241,8 @@ pub enum WindowsResource {
     PauseImage(PauseImage),
     /// A folder on the machine's search path for programs.
     SearchPath(SearchPath),
-    /// A program run as a Windows service.
-    Service(WindowsService),
+    /// A program run as a Windows service. There are few of them among as many routes as there are hosts.
+    Service(Box<WindowsService>),
 }
 
 /// Who may read a file or folder.

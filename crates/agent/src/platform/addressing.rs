@@ -33,7 +33,7 @@ impl Addressing {
         match addresses {
             [address, further @ ..] if !dhcp && !addresses.iter().all(|net| net.addr().is_link_local()) => {
                 let mut default =
-                    routes.iter().filter(|route| route.adapter == adapter && route.destination.prefix_len() == 0);
+                    routes.iter().filter(|route| *route.adapter == *adapter && route.destination.prefix_len() == 0);
                 Self::Static {
                     address: *address,
                     further: further.to_vec(),

@@ -108,7 +108,7 @@ fn parse_routes(table: &str) -> Vec<RouteEntry> {
         Some(RouteEntry {
             destination: Ipv4Net::with_netmask(address(1)?, address(7)?).ok()?,
             via: (!via.is_unspecified()).then_some(via),
-            adapter: (*words.first()?).to_owned(),
+            adapter: (*words.first()?).into(),
         })
     };
     table.lines().skip(1).filter_map(entry).collect()

@@ -92,11 +92,11 @@ pub(super) fn take_back(route: &Route, host: &mut (impl Platform + ?Sized), prio
 /// Routes on the link belong to an adapter's address and are not ours to remove.
 fn routed(entry: &RouteEntry) -> Option<SystemRoute> {
     let RouteEntry { destination, via, adapter } = entry;
-    via.map(|via| SystemRoute { destination: *destination, via, adapter: adapter.clone() })
+    via.map(|via| SystemRoute { destination: *destination, via, adapter: adapter.to_string() })
 }
 
 fn is(found: &RouteEntry, wanted: &SystemRoute) -> bool {
-    found.via == Some(wanted.via) && found.adapter == wanted.adapter
+    found.via == Some(wanted.via) && *found.adapter == *wanted.adapter
 }
 
 fn no_adapter(route: &Route) -> String {

@@ -221,13 +221,13 @@ impl Machine {
         let stored = self.present_routes().map(|route| RouteEntry {
             destination: route.destination,
             via: Some(route.via),
-            adapter: route.adapter.clone(),
+            adapter: route.adapter.as_str().into(),
         });
         let on_link = self.present_nics().flat_map(|nic| {
             nic.addresses.iter().map(|address| RouteEntry {
                 destination: address.trunc(),
                 via: None,
-                adapter: nic.name.clone(),
+                adapter: nic.name.as_str().into(),
             })
         });
         stored.chain(on_link).collect()

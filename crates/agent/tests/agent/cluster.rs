@@ -74,13 +74,13 @@ fn windows_node() -> HostResources {
     });
     let network = || "pods".to_owned();
     let service = |name: &str, run, depends_on: &[&str]| {
-        WindowsResource::Service(WindowsService {
+        WindowsResource::Service(Box::new(WindowsService {
             name: name.into(),
             display_name: name.into(),
             run,
             depends_on: depends_on.iter().map(|name| (*name).to_owned()).collect(),
             inputs: Sha256::of(b"1"),
-        })
+        }))
     };
     on_windows(
         Phase::WindowsNodes,

@@ -381,7 +381,7 @@ pub(crate) fn log_folder() -> WindowsResource {
 }
 
 fn service(name: &str, depends_on: &[&str]) -> WindowsResource {
-    WindowsResource::Service(WindowsService {
+    WindowsResource::Service(Box::new(WindowsService {
         name: name.into(),
         display_name: name.into(),
         run: ServiceProgram::Supervised(ProgramInvocation {
@@ -393,7 +393,7 @@ fn service(name: &str, depends_on: &[&str]) -> WindowsResource {
         }),
         depends_on: depends_on.iter().map(|name| (*name).to_owned()).collect(),
         inputs: Sha256::of(b"1"),
-    })
+    }))
 }
 
 fn search_path(folder: &str) -> WindowsResource {
@@ -401,7 +401,7 @@ fn search_path(folder: &str) -> WindowsResource {
 }
 
 fn native_service() -> WindowsResource {
-    WindowsResource::Service(WindowsService {
+    WindowsResource::Service(Box::new(WindowsService {
         name: "native".into(),
         display_name: "A service itself".into(),
         run: ServiceProgram::Native {
@@ -410,17 +410,17 @@ fn native_service() -> WindowsResource {
         },
         depends_on: Vec::new(),
         inputs: Sha256::of(b"1"),
-    })
+    }))
 }
 
 fn network_service() -> WindowsResource {
-    WindowsResource::Service(WindowsService {
+    WindowsResource::Service(Box::new(WindowsService {
         name: "k8swin-network".into(),
         display_name: "k8swin network".into(),
         run: ServiceProgram::NetworkReconciler,
         depends_on: vec!["docker".into()],
         inputs: Sha256::of(b"1"),
-    })
+    }))
 }
 
 fn with_foreign_service() -> SimulatedHost {

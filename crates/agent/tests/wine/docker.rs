@@ -9,7 +9,7 @@ use super::machine::{Session, Topic, machine};
 use super::resources::{drifted, in_sync};
 
 fn native_service() -> WindowsResource {
-    WindowsResource::Service(WindowsService {
+    WindowsResource::Service(Box::new(WindowsService {
         name: "native".into(),
         display_name: "A service itself".into(),
         run: ServiceProgram::Native {
@@ -18,7 +18,7 @@ fn native_service() -> WindowsResource {
         },
         depends_on: Vec::new(),
         inputs: Sha256::of(b"native"),
-    })
+    }))
 }
 
 fn state(session: &mut Session) -> (ServiceState, Option<u32>) {

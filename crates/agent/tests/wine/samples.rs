@@ -76,7 +76,7 @@ pub(crate) fn pause_image() -> WindowsResource {
 }
 
 pub(crate) fn service(name: &str, arguments: &[&str], depends_on: &[&str]) -> WindowsResource {
-    WindowsResource::Service(WindowsService {
+    WindowsResource::Service(Box::new(WindowsService {
         name: name.into(),
         display_name: format!("Test {name}"),
         run: ServiceProgram::Supervised(ProgramInvocation {
@@ -88,15 +88,15 @@ pub(crate) fn service(name: &str, arguments: &[&str], depends_on: &[&str]) -> Wi
         }),
         depends_on: depends_on.iter().map(|name| (*name).to_owned()).collect(),
         inputs: Sha256::of(name.as_bytes()),
-    })
+    }))
 }
 
 pub(crate) fn network_service() -> WindowsResource {
-    WindowsResource::Service(WindowsService {
+    WindowsResource::Service(Box::new(WindowsService {
         name: "k8swin-network".into(),
         display_name: "Test of the network".into(),
         run: ServiceProgram::NetworkReconciler,
         depends_on: vec!["docker".into()],
         inputs: Sha256::of(b"network"),
-    })
+    }))
 }

@@ -33,13 +33,13 @@ fn services_live_as_they_should() {
 
     // Other inputs start it anew.
     let WindowsResource::Service(with) = worker.clone() else { unreachable!() };
-    let changed = WindowsResource::Service(WindowsService { inputs: Sha256::of(b"others"), ..with });
+    let changed = WindowsResource::Service(Box::new(WindowsService { inputs: Sha256::of(b"others"), ..*with }));
     assert_eq!(session.apply(std::slice::from_ref(&changed)).unwrap(), [ResourceResult::Changed]);
     machine.wait_for("the start with other inputs", || starts().len() == 3);
 
     // A service that another one depends on is changed. (Wine does not say what depends on it, so the worker runs on.)
     let WindowsResource::Service(network) = network_service() else { unreachable!() };
-    let network = WindowsResource::Service(WindowsService { inputs: Sha256::of(b"others"), ..network });
+    let network = WindowsResource::Service(Box::new(WindowsService { inputs: Sha256::of(b"others"), ..*network }));
     assert_eq!(session.apply(std::slice::from_ref(&network)).unwrap(), [ResourceResult::Changed]);
     in_sync(&mut session, std::slice::from_ref(&changed));
 

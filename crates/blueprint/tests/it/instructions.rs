@@ -16,10 +16,10 @@ use crate::common::{facts, now, release};
 /// Names the file with the keys of the cluster to be planned; its number of hosts comes before it.
 const ORDER: &str = "K8SWIN_PLAN_COUNTED";
 
-/// Instructions for one more host, apart from its routes, without optimisation: 6 million.
-const OF_A_HOST: u64 = 12_000_000;
-/// Instructions for a route from one host to another: 10,500.
-const OF_A_ROUTE: u64 = 21_000;
+/// Instructions for one more host, apart from its routes, without optimisation: 5.5 million.
+const OF_A_HOST: u64 = 11_000_000;
+/// Instructions for a route from one host to another: 2,800.
+const OF_A_ROUTE: u64 = 5_600;
 
 /// Linux and Windows in turns; the first one is the control plane.
 fn cluster_of(hosts: usize) -> Cluster {

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::ptr::{null, null_mut};
+use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 use k8swin_protocol::facts::{Adapter, Listener, RouteEntry};
@@ -170,7 +171,8 @@ fn mac(address: &[u8], length: u32) -> String {
 /// IPv4 routes, without those that Windows makes for each address by itself: the host's own addresses, broadcast and
 /// multicast.
 pub(super) fn routes() -> Result<Vec<RouteEntry>> {
-    let names: BTreeMap<_, _> = found()?.into_iter().map(|found| (found.index, found.adapter.name)).collect();
+    let names: BTreeMap<_, Arc<str>> =
+        found()?.into_iter().map(|found| (found.index, found.adapter.name.into())).collect();
     let mut table: *mut MIB_IPFORWARD_TABLE2 = null_mut();
     // SAFETY: a table is written on success; it is freed below.
     let code = unsafe { GetIpForwardTable2(AF_INET, &raw mut table) };

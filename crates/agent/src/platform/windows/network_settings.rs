@@ -78,7 +78,7 @@ fn is_there(route: &SystemRoute) -> Result<bool> {
     let is = |found: &RouteEntry| {
         found.destination.trunc() == route.destination.trunc()
             && found.via == Some(route.via)
-            && found.adapter == route.adapter
+            && *found.adapter == *route.adapter
     };
     Ok(network::routes()?.iter().any(is))
 }
