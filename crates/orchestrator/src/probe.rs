@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use k8swin_artifacts::ArtifactError;
 use k8swin_inventory::Cluster;
@@ -50,9 +51,9 @@ pub(crate) async fn links(fleet: &mut Fleet<'_>, token: &Token) -> Vec<Link> {
     // Each host connects to all others: what is known of these is looked up once.
     let open = fleet.members.iter().filter(takes_part).filter_map(|member| {
         let common = member.facts.as_ref()?.common();
-        Some((member.host.name.clone(), Open::new(member.listening.clone(), common, cluster)))
+        Some((member.host.name.as_str().into(), Open::new(member.listening.clone(), common, cluster)))
     });
-    let open: BTreeMap<String, Open> = open.collect();
+    let open: BTreeMap<Arc<str>, Open> = open.collect();
     let found = fleet
         .part_of(Stage::Preflight, async |member, context| {
             let wanted = links::targets(cluster, member.host, &open, &token.0);

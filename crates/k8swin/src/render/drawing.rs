@@ -31,7 +31,8 @@ pub(crate) fn drawing(hosts: &[HostNetwork], links: &[Link]) -> String {
     for host in hosts {
         let lines = lines(host);
         let height = lines.len() * LINE + 2 * PADDING;
-        let fails = links.iter().any(|link| !link.works() && (link.from == host.name || link.to == host.name));
+        let fails =
+            links.iter().any(|link| !link.works() && [&link.from, &link.to].iter().any(|name| ***name == *host.name));
         let class = if fails { "host bad" } else { "host" };
         let _ = writeln!(
             body,
@@ -116,7 +117,7 @@ fn subnets(hosts: &[HostNetwork]) -> String {
 fn failing(links: &[Link]) -> BTreeMap<(&str, &str), Vec<String>> {
     let mut pairs: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
     for link in links.iter().filter(|link| !link.works()) {
-        let (one, other) = (link.from.as_str(), link.to.as_str());
+        let (one, other) = (&*link.from, &*link.to);
         let pair = if one < other { (one, other) } else { (other, one) };
         pairs.entry(pair).or_default().push(format!("{one} to {other} on {} ({})", link.port, link.purpose));
     }

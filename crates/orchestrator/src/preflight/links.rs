@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use k8swin_inventory::cluster::Host;
 use k8swin_inventory::{Check, Cluster};
@@ -51,13 +52,13 @@ impl fmt::Display for Purpose {
     }
 }
 
-/// A connection from one host to another that was tried.
+/// A connection from one host to another that was tried. There are as many as pairs of hosts, which share their names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// The host that connected.
-    pub from: String,
+    pub from: Arc<str>,
     /// The host that was connected to.
-    pub to: String,
+    pub to: Arc<str>,
     /// The port.
     pub port: u16,
     /// What it is for.
@@ -75,16 +76,12 @@ impl Link {
 }
 
 /// The ports of `to` that `from` must reach.
-fn needed(cluster: &Cluster, from: &Host, to: &Host) -> Vec<(u16, Purpose)> {
-    let mut ports = Vec::new();
-    if to.is_control_plane() {
-        ports.push((cluster.api_port, Purpose::ApiServer));
-        if from.is_control_plane() {
-            ports.extend([(2379, Purpose::Etcd), (2380, Purpose::Etcd)]);
-        }
-    }
-    ports.push((KUBELET, if from.is_control_plane() { Purpose::Kubelet } else { Purpose::Pods }));
-    ports
+fn needed(cluster: &Cluster, from: &Host, to: &Host) -> impl Iterator<Item = (u16, Purpose)> {
+    let api_server = to.is_control_plane().then_some((cluster.api_port, Purpose::ApiServer));
+    let members = to.is_control_plane() && from.is_control_plane();
+    let etcd = members.then_some([(2379, Purpose::Etcd), (2380, Purpose::Etcd)]);
+    let kubelet = (KUBELET, if from.is_control_plane() { Purpose::Kubelet } else { Purpose::Pods });
+    api_server.into_iter().chain(etcd.into_iter().flatten()).chain([kubelet])
 }
 
 /// The ports on which a host's agent is to listen for the others.
@@ -117,17 +114,17 @@ impl Open {
 pub(crate) fn targets(
     cluster: &Cluster,
     from: &Host,
-    open: &BTreeMap<String, Open>,
+    open: &BTreeMap<Arc<str>, Open>,
     token: &str,
-) -> Vec<(String, Purpose, Target)> {
+) -> Vec<(Arc<str>, Purpose, Target)> {
     let mut targets = Vec::new();
     for to in cluster.hosts.iter().filter(|to| to.name != from.name) {
-        let Some(open) = open.get(&to.name) else { continue };
+        let Some((name, open)) = open.get_key_value(to.name.as_str()) else { continue };
         for (port, purpose) in needed(cluster, from, to) {
             let by_agent = open.by_agent.contains(&port);
             if by_agent || open.by_us.contains(&port) {
                 let ask = if by_agent { Ask::Token(token.to_owned()) } else { Ask::Connection };
-                targets.push((to.name.clone(), purpose, Target { address: to.node_address, port, ask }));
+                targets.push((Arc::clone(name), purpose, Target { address: to.node_address, port, ask }));
             }
         }
     }
@@ -146,12 +143,13 @@ fn holds(common: &CommonFacts, cluster: &Cluster, port: u16) -> bool {
 }
 
 /// The links whose outcomes a host has told.
-pub(crate) fn links(from: &Host, wanted: Vec<(String, Purpose, Target)>, outcomes: Vec<Outcome>) -> Vec<Link> {
+pub(crate) fn links(from: &Host, wanted: Vec<(Arc<str>, Purpose, Target)>, outcomes: Vec<Outcome>) -> Vec<Link> {
+    let from: Arc<str> = from.name.as_str().into();
     wanted
         .into_iter()
         .zip(outcomes)
         .map(|((to, purpose, target), outcome)| Link {
-            from: from.name.clone(),
+            from: Arc::clone(&from),
             to,
             port: target.port,
             purpose,
@@ -167,7 +165,7 @@ pub(super) type Arriving<'a> = BTreeMap<&'a str, Vec<&'a Link>>;
 pub(super) fn arriving(links: &[Link]) -> Arriving<'_> {
     let mut arriving = Arriving::new();
     for link in links {
-        arriving.entry(link.to.as_str()).or_default().push(link);
+        arriving.entry(&*link.to).or_default().push(link);
     }
     arriving
 }
@@ -195,7 +193,7 @@ pub(super) fn check(
         return report.ok(Check::HostToHost, "no other host could be asked");
     }
     if blocked.is_empty() {
-        let mut others: Vec<_> = arriving.iter().map(|link| link.from.as_str()).collect();
+        let mut others: Vec<_> = arriving.iter().map(|link| &*link.from).collect();
         others.dedup();
         return report.ok(Check::HostToHost, format!("reached by {} other hosts", others.len()));
     }
@@ -221,8 +219,8 @@ fn closed_yet(host: &Host, evidence: &Evidence<'_>, all: &Arriving<'_>, blocked:
     let Some(Facts::Windows(facts)) = evidence.seen.get(&host.name).map(|seen| seen.facts) else { return false };
     let filters = facts.details.firewall.iter().any(|profile| profile.enabled);
     let way_back = |link: &&Link| {
-        let back = all.get(link.from.as_str()).into_iter().flatten();
-        back.into_iter().any(|back| back.from == host.name && back.works())
+        let back = all.get(&*link.from).into_iter().flatten();
+        back.into_iter().any(|back| *back.from == *host.name && back.works())
     };
     filters && !is_owned(&facts.common, OWN_RULE) && blocked.iter().all(way_back)
 }
@@ -252,7 +250,7 @@ pub(crate) fn met(outcome: &Outcome) -> String {
 }
 
 fn names(links: &[&Link]) -> String {
-    let mut names: Vec<_> = links.iter().map(|link| link.from.as_str()).collect();
+    let mut names: Vec<_> = links.iter().map(|link| &*link.from).collect();
     names.sort_unstable();
     names.dedup();
     match names.get(..NAMED) {
@@ -266,7 +264,7 @@ pub(super) fn latency(cluster: &Cluster, links: &[Link], report: &mut Report<'_>
     let control_planes: BTreeSet<&str> = cluster.control_planes().map(|host| host.name.as_str()).collect();
     let slowest = links
         .iter()
-        .filter(|link| [&link.from, &link.to].iter().all(|name| control_planes.contains(name.as_str())))
+        .filter(|link| [&link.from, &link.to].iter().all(|name| control_planes.contains(&***name)))
         .filter_map(|link| match link.outcome {
             Outcome::Answered { microseconds } => Some((microseconds, link)),
             _ => None,

@@ -169,7 +169,7 @@ impl Sample {
 
     /// A connection that was tried.
     pub(super) fn link(&mut self, from: &str, to: &str) -> &mut Link {
-        self.links.iter_mut().find(|link| link.from == from && link.to == to).unwrap()
+        self.links.iter_mut().find(|link| *link.from == *from && *link.to == *to).unwrap()
     }
 }
 

@@ -321,7 +321,7 @@ fn what_our_own_programs_hold_is_connected_to_and_what_others_hold_is_not() {
     let (host, common) = (sample.cluster.host("win01").unwrap(), sample.linux.common.clone());
     let open = |common, by_agent| {
         let open = super::links::Open::new(by_agent, common, &sample.cluster);
-        std::collections::BTreeMap::from([("lin01".to_owned(), open)])
+        std::collections::BTreeMap::from([("lin01".into(), open)])
     };
     let targets = super::links::targets(&sample.cluster, host, &open(&common, Vec::new()), "token");
     let ports: Vec<_> = targets.iter().map(|(.., target)| (target.port, target.ask.clone())).collect();

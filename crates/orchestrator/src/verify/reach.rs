@@ -76,7 +76,7 @@ pub(super) async fn networks(fleet: &mut Fleet<'_>, pods: &BTreeMap<String, Ipv4
             let reached =
                 |index: usize, outcome: &Outcome| goals.get(index).is_none_or(|goal| goal.is_reached(outcome));
             let outcomes = connect(member, context, targets, Instant::now() + within, reached).await?;
-            let mut found: Reached = goals.iter().cloned().zip(outcomes).collect();
+            let mut found: Reached = goals.into_iter().zip(outcomes).collect();
             let (gateways, targets): (Vec<_>, Vec<_>) = gateways(cluster, &found).into_iter().unzip();
             let outcomes = connect(member, context, targets, Instant::now(), |_, _| true).await?;
             found.extend(gateways.into_iter().zip(outcomes));

@@ -66,13 +66,13 @@ pub(super) fn entries_about(name: &str, files: &[Utf8PathBuf]) -> io::Result<Vec
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(io::Error::new(error.kind(), format!("{path}: {error}"))),
         };
-        found.extend(parse(path, &text).into_iter().filter(|entry| entry.is_about(name)));
+        found.extend(parse(path, &text, name));
     }
     Ok(found)
 }
 
-/// Lines that are no entries are passed over, as OpenSSH does.
-fn parse(path: &Utf8Path, text: &str) -> Vec<Entry> {
+/// The entries about the host `name`. Lines that are no entries are passed over, as OpenSSH does.
+fn parse(path: &Utf8Path, text: &str, name: &str) -> Vec<Entry> {
     let entry = |(index, line): (usize, &str)| {
         let mut words = line.split_ascii_whitespace().peekable();
         let mark = match words.next_if(|word| word.starts_with('@')) {
@@ -82,29 +82,29 @@ fn parse(path: &Utf8Path, text: &str) -> Vec<Entry> {
             Some(_) => return None,
         };
         let names = words.next().filter(|names| !names.starts_with('#'))?;
+        // Before its key is looked at: of a file with an entry for each of many hosts, every host wants one.
+        if !is_hashed(names) && !pattern::list_matches(names.split(','), name) {
+            return None;
+        }
         let kind = words.next()?;
         let blob = STANDARD.decode(words.next()?).ok()?;
         // The key says its own type; an entry that calls it something else is none.
         let key = HostKey { kind: kind.to_owned(), blob };
-        (kind_of(&key.blob)? == kind).then(|| Entry {
-            names: names.to_owned(),
-            mark,
-            key,
-            place: format!("{path}:{}", index + 1),
-        })
+        if kind_of(&key.blob)? != kind {
+            return None;
+        }
+        let entry = Entry { names: names.to_owned(), mark, key, place: format!("{path}:{}", index + 1) };
+        (!is_hashed(names) || entry.hashed_names_match(name).unwrap_or(false)).then_some(entry)
     };
     text.lines().enumerate().filter_map(entry).collect()
 }
 
-impl Entry {
-    fn is_about(&self, name: &str) -> bool {
-        if self.names.starts_with("|1|") {
-            self.hashed_names_match(name).unwrap_or(false)
-        } else {
-            pattern::list_matches(self.names.split(','), name)
-        }
-    }
+/// Whether the names of an entry are hashed (`HashKnownHosts`).
+fn is_hashed(names: &str) -> bool {
+    names.starts_with("|1|")
+}
 
+impl Entry {
     fn hashed_names_match(&self, name: &str) -> Result<bool, ssh2::Error> {
         let mut known_hosts = ssh2::Session::new()?.known_hosts()?;
         let line = format!("{} {} {}\n", self.names, self.key.kind, STANDARD.encode(&self.key.blob));
@@ -200,7 +200,7 @@ mod tests {
     }
 
     fn about(name: &str, text: &str) -> Vec<Entry> {
-        parse(Utf8Path::new("kh"), text).into_iter().filter(|entry| entry.is_about(name)).collect()
+        parse(Utf8Path::new("kh"), text, name)
     }
 
     fn verdict(name: &str, text: &str, offered: &HostKey) -> Verdict {

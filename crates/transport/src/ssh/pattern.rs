@@ -30,13 +30,17 @@ pub(super) fn matches(pattern: &str, text: &str) -> bool {
 /// Whether `text` matches a list: at least one pattern, and none of those with `!` before them. Letter case is ignored, as
 /// these are host names.
 pub(super) fn list_matches<'a>(patterns: impl IntoIterator<Item = &'a str>, text: &str) -> bool {
-    let text = text.to_ascii_lowercase();
+    // Most patterns are names, of which there are as many as hosts.
+    let ignoring_case = |pattern: &str| match pattern.contains(['*', '?']) {
+        true => matches(&pattern.to_ascii_lowercase(), &text.to_ascii_lowercase()),
+        false => pattern.eq_ignore_ascii_case(text),
+    };
     let mut found = false;
     for pattern in patterns {
-        match pattern.to_ascii_lowercase().strip_prefix('!') {
-            Some(negated) if matches(negated, &text) => return false,
+        match pattern.strip_prefix('!') {
+            Some(negated) if ignoring_case(negated) => return false,
             Some(_) => {}
-            None => found |= matches(&pattern.to_ascii_lowercase(), &text),
+            None => found |= ignoring_case(pattern),
         }
     }
     found
