@@ -72,6 +72,15 @@ enum Part {
     #[command(hide = true)]
     UploadFile { port: u16, ca: Utf8PathBuf, password: Utf8PathBuf, file: Utf8PathBuf },
     #[command(hide = true)]
+    SendInput {
+        port: u16,
+        ca: Utf8PathBuf,
+        password: Utf8PathBuf,
+        file: Utf8PathBuf,
+        #[arg(long)]
+        sealed: bool,
+    },
+    #[command(hide = true)]
     OverSsh {
         inventory: Utf8PathBuf,
         agent: Utf8PathBuf,
@@ -130,6 +139,9 @@ fn run(arguments: Arguments) -> Result<(), String> {
         }
         Some(Part::UploadFile { port, ca, password, file }) => {
             return clients::upload_file(port, &ca, &password, &file).map(|seconds| println!("{seconds}"));
+        }
+        Some(Part::SendInput { port, ca, password, file, sealed }) => {
+            return clients::send_input(port, &ca, &password, &file, sealed).map(|seconds| println!("{seconds}"));
         }
         Some(Part::OverSsh { inventory, agent, apply }) => {
             return over_ssh::run(&inventory, &agent, apply).map(|seconds| println!("{seconds}"));

@@ -16,6 +16,9 @@ use tokio_util::sync::CancellationToken;
 /// The account's name.
 pub(crate) const USER: &str = "Administrator";
 
+/// The program that throws away its input.
+pub(crate) const SINK: &str = "sink";
+
 /// What was chosen about the host, and what it has got.
 #[derive(Default)]
 struct State {
@@ -84,6 +87,11 @@ impl CommandHost for UploadHost {
 }
 
 async fn run(line: &CommandLine, state: &Mutex<State>, mut console: Console) {
+    if line.command == SINK {
+        while console.read().await.is_some() {}
+        console.write(Output::Exit(0)).await;
+        return;
+    }
     let script = script(line).unwrap_or_default();
     let (output, code) = match literal(&script) {
         // winrm-rs: a piece of the file stands in the script.
