@@ -47,7 +47,7 @@ pub(crate) async fn check_one<'a>(member: &mut Member<'a>, context: Context<'_, 
             let owned = member.facts.as_ref().map(|facts| &facts.common().owned);
             let unknown =
                 checked.differing.iter().filter(|(_, outcome)| matches!(outcome, CheckOutcome::Unknown { .. }));
-            let new = unknown.map(|(id, _)| id).filter(|id| owned.is_none_or(|owned| !owned.contains(*id)));
+            let new = unknown.map(|(id, _)| id).filter(|id| owned.is_none_or(|owned| !owned.contains(id.as_str())));
             member.new = new.cloned().collect();
             member.checked = Some(checked);
             Ok(())

@@ -1,6 +1,6 @@
 //! Facts: what a host is and has, gathered by its agent in one request and never guessed from text.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::details::{CommonDetails, LinuxDetails, WindowsDetails};
-use crate::resource::{FeatureName, ResourceId};
+use crate::owned::Owned;
+use crate::resource::FeatureName;
 use crate::routes;
 
 /// Facts of one host. The operating system is part of the type.
@@ -60,7 +61,7 @@ pub struct CommonFacts {
     /// TCP ports on which something listens.
     pub listeners: Vec<Listener>,
     /// What an earlier run of k8swin made here.
-    pub owned: BTreeSet<ResourceId>,
+    pub owned: Owned,
     /// The cluster that this host belongs to, if k8swin made it part of one.
     pub cluster: Option<String>,
     /// How the services that an earlier run made stand, in the order in which they were made.

@@ -9,6 +9,7 @@ pub mod details;
 pub mod digest;
 pub mod facts;
 pub mod layout;
+pub mod owned;
 pub mod path;
 pub mod probe;
 pub mod raw;

@@ -18,9 +18,17 @@ use crate::{HostPath, Sha256, routes};
 #[serde(transparent)]
 pub struct ResourceId(String);
 
+/// The kind of routes.
+const ROUTE: &str = "route";
+
 impl ResourceId {
     fn new(kind: &str, key: impl fmt::Display) -> Self {
         Self(format!("{kind}:{key}"))
+    }
+
+    /// Where a route with this identity goes; none for anything else.
+    pub(crate) fn destination(id: &str) -> Option<Ipv4Net> {
+        id.strip_prefix(ROUTE)?.strip_prefix(':')?.parse().ok()
     }
 
     /// The identity as text.
@@ -598,7 +606,7 @@ impl LinuxResource {
             Self::KernelModule(module) => ResourceId::new("kernel-module", &module.name),
             Self::Sysctl(sysctl) => ResourceId::new("sysctl", &sysctl.key),
             Self::SystemdUnit(unit) => ResourceId::new("unit", &unit.name),
-            Self::Route(route) => ResourceId::new("route", route.destination),
+            Self::Route(route) => ResourceId::new(ROUTE, route.destination),
             Self::ForwardAccept(accept) => ResourceId::new("forward-accept", accept.pods),
             Self::Node(node) => ResourceId::new("node", &node.name),
         }
@@ -623,7 +631,7 @@ impl WindowsResource {
             Self::AdapterAddress(address) => ResourceId::new("adapter-address", &address.network),
             Self::Forwarding(forwarding) => ResourceId::new("forwarding", &forwarding.network),
             Self::ServiceAdapter(adapter) => ResourceId::new("service-adapter", &adapter.switch),
-            Self::Route(route) => ResourceId::new("route", route.destination),
+            Self::Route(route) => ResourceId::new(ROUTE, route.destination),
             Self::FirewallRule(rule) => ResourceId::new("firewall-rule", &rule.name),
             Self::PauseImage(image) => ResourceId::new("pause-image", &image.tag),
             Self::SearchPath(search) => ResourceId::new("search-path", &search.folder),

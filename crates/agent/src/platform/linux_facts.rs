@@ -1,11 +1,12 @@
 //! Facts of a real Linux host.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use k8swin_protocol::facts::{CommonFacts, Containerd, Docker, DockerNetwork, LinuxFacts};
+use k8swin_protocol::owned::Owned;
 
 use super::{PlatformError, Result, files, linux_details, linux_network, program};
 
@@ -67,7 +68,7 @@ pub(super) fn gather(now_ms: i64) -> Result<LinuxFacts> {
             adapters: linux_network::adapters()?,
             routes: linux_network::routes()?,
             listeners: linux_network::listeners(),
-            owned: BTreeSet::new(),
+            owned: Owned::default(),
             cluster: None,
             services: Vec::new(),
             details: linux_details::common(&hostname),

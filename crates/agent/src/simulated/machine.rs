@@ -9,6 +9,7 @@ use k8swin_protocol::details::CommonDetails;
 use k8swin_protocol::facts::{
     Adapter, CommonFacts, Docker, DockerNetwork, LastExit, Listener, RouteEntry, ServiceState, ServiceStatus,
 };
+use k8swin_protocol::owned::Owned;
 use k8swin_protocol::resource::{AdapterSelector, FirewallRule, Protection};
 use k8swin_protocol::{Facts, HostPath, Os, Sha256};
 
@@ -378,7 +379,7 @@ impl Machine {
             adapters: self.adapters(),
             routes: self.all_routes(),
             listeners: system.chain(ours).chain(taken).collect(),
-            owned: BTreeSet::new(),
+            owned: Owned::default(),
             cluster: None,
             services: Vec::new(),
             details: CommonDetails::default(),

@@ -1,6 +1,6 @@
 //! What all tests of this crate share: the clusters of `inventories/`, made-up facts that fit them, a made-up release.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use camino::Utf8Path;
@@ -11,6 +11,7 @@ use k8swin_inventory::cluster::{AdapterSelector, KubernetesMinor, KubernetesVers
 use k8swin_inventory::{Cluster, Host};
 use k8swin_protocol::details::{CommonDetails, LinuxDetails, WindowsDetails};
 use k8swin_protocol::facts::{Adapter, CommonFacts, Docker, LinuxFacts, WindowsFacts};
+use k8swin_protocol::owned::Owned;
 use k8swin_protocol::resource::{Blob, File, LinuxResource, WindowsResource};
 use k8swin_protocol::{Facts, HostResources, Os, Sha256};
 
@@ -147,7 +148,7 @@ fn common(host: &Host, adapters: Vec<Adapter>) -> CommonFacts {
         adapters,
         routes: Vec::new(),
         listeners: Vec::new(),
-        owned: BTreeSet::new(),
+        owned: Owned::default(),
         cluster: None,
         services: Vec::new(),
         details: CommonDetails::default(),

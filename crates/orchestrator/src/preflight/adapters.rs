@@ -6,7 +6,6 @@ use k8swin_protocol::facts::{Adapter, WindowsFacts};
 
 use super::Report;
 use super::catalogue::{ADD_ADAPTER, ENABLE_ADAPTER, OTHER_POD_ADAPTER};
-use super::common::owns;
 
 pub(super) fn check(host: &Host, windows: &WindowsHost, facts: &WindowsFacts, report: &mut Report<'_>) {
     let physical: Vec<_> = facts.common.adapters.iter().filter(|adapter| adapter.physical).collect();
@@ -39,7 +38,7 @@ pub(super) fn check(host: &Host, windows: &WindowsHost, facts: &WindowsFacts, re
         }
         Some(adapter) => report.ok(Check::PodAdapter, format!("`{}` ({})", adapter.name, adapter.mac)),
         // The transparent network took the adapter whole, with its address: it was judged before it was made.
-        None if owns(&facts.common, "transparent-network:") => {
+        None if facts.common.owned.has_kind("transparent-network:") => {
             report.ok(Check::PodAdapter, "bound by the transparent network of an earlier run");
         }
         None => {

@@ -197,7 +197,7 @@ fn built(common: &CommonFacts, report: &mut Report<'_>) {
         });
         report.error(Check::Services, told.collect::<Vec<_>>().join("; "), UP_MENDS);
     }
-    let routes = owned_routes(common);
+    let routes = common.owned.routes();
     let there: BTreeSet<Ipv4Net> = common.routes.iter().map(|route| route.destination).collect();
     let gone: Vec<_> = routes.difference(&there).map(ToString::to_string).collect();
     if gone.is_empty() {
@@ -205,12 +205,6 @@ fn built(common: &CommonFacts, report: &mut Report<'_>) {
     } else {
         report.error(Check::Routes, format!("gone: {}", gone.join(", ")), UP_MENDS);
     }
-}
-
-/// Where the routes go that an earlier run made.
-pub(super) fn owned_routes(common: &CommonFacts) -> BTreeSet<Ipv4Net> {
-    let routes = common.owned.iter().filter_map(|resource| resource.as_str().strip_prefix("route:"));
-    routes.filter_map(|destination| destination.parse().ok()).collect()
 }
 
 /// Ports that must be free, or held by what an earlier run made. `owner` is the resource that stands for our own program:
@@ -248,9 +242,4 @@ fn is_down(common: &CommonFacts, owner: &str) -> bool {
 /// Whether an earlier run made this resource.
 pub(super) fn is_owned(common: &CommonFacts, id: &str) -> bool {
     common.owned.contains(id)
-}
-
-/// Whether an earlier run made a resource whose identity begins so.
-pub(super) fn owns(common: &CommonFacts, beginning: &str) -> bool {
-    common.owned.iter().any(|resource| resource.as_str().starts_with(beginning))
 }

@@ -13,7 +13,7 @@ use k8swin_protocol::{Facts, Os};
 use super::catalogue::{
     Fix, LARGER_RANGE, NEW_AUTHORITY, OTHER_DOCKER_RANGE, OTHER_SERVICE_RANGE, REMOVE_ROUTE, SAME_REVISION, UP_RENEWS,
 };
-use super::common::{is_owned, owned_routes};
+use super::common::is_owned;
 use super::{Evidence, Report, Seen};
 use crate::report::{Finding, Severity};
 
@@ -76,7 +76,7 @@ type ForeignRoutes<'s> = BTreeMap<&'s str, Vec<&'s RouteEntry>>;
 /// Routes that somebody else made: neither the default route, nor ours, which are in the ledger.
 fn foreign_routes<'s>(seen: &'s Seen<'_>) -> Vec<&'s RouteEntry> {
     let common = seen.facts.common();
-    let ours = owned_routes(common);
+    let ours = common.owned.routes();
     let foreign = |route: &&RouteEntry| {
         route.destination.prefix_len() > 0 && !ours.contains(&route.destination) && !is_own_link(seen, route)
     };

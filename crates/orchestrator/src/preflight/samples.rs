@@ -1,6 +1,6 @@
 //! A cluster and facts of healthy hosts, for tests to spoil.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use k8swin_inventory::Cluster;
@@ -9,6 +9,7 @@ use k8swin_protocol::details::{CommonDetails, FirewallProfile, LinuxDetails, Win
 use k8swin_protocol::facts::{
     Adapter, CommonFacts, Docker, DockerNetwork, LinuxFacts, Listener, ServiceState, WindowsFacts,
 };
+use k8swin_protocol::owned::Owned;
 use k8swin_protocol::probe::Outcome;
 use k8swin_protocol::resource::{FeatureName, ResourceId};
 use k8swin_protocol::{Facts, Sha256};
@@ -207,7 +208,7 @@ fn common(hostname: &str, adapters: Vec<Adapter>) -> CommonFacts {
         adapters,
         routes: Vec::new(),
         listeners: vec![listener(22, "sshd")],
-        owned: BTreeSet::new(),
+        owned: Owned::default(),
         cluster: None,
         services: Vec::new(),
         details: CommonDetails {

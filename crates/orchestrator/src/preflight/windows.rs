@@ -94,7 +94,7 @@ fn pending_reboot(facts: &WindowsFacts, report: &mut Report<'_>) {
     // An earlier run that was interrupted between the installation of a feature and the restart for it.
     if facts.pending_reboot.is_empty() {
         report.ok(Check::PendingReboot, "none");
-    } else if common::owns(&facts.common, "feature:") {
+    } else if facts.common.owned.has_kind("feature:") {
         report.warning(Check::PendingReboot, detail, UP_RESTARTS);
     } else {
         report.error(Check::PendingReboot, detail, RESTART);

@@ -1,10 +1,10 @@
 //! The platform of a real Windows host: which code carries out each call.
 
-use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8swin_protocol::facts::{Adapter, CommonFacts, RouteEntry, ServiceStatus, WindowsFacts};
+use k8swin_protocol::owned::Owned;
 use k8swin_protocol::probe::{Connect, Listen, Outcome};
 use k8swin_protocol::resource::{FeatureName, FirewallRule, PauseImage, TransparentNetwork};
 use k8swin_protocol::{Facts, HostPath, Os, SecretBytes, Sha256};
@@ -64,7 +64,7 @@ impl Platform for WindowsHost {
             adapters: found.into_iter().map(|found| found.adapter).collect(),
             routes: network::routes()?,
             listeners: network::listeners()?,
-            owned: BTreeSet::new(),
+            owned: Owned::default(),
             cluster: None,
             services: Vec::new(),
         };
