@@ -19,8 +19,8 @@ const START: u64 = 250;
 /// winrm-rs' `upload_file` is measured with so many bytes: each 2,000 of them take a process.
 const SLOW_BYTES: usize = 40_000;
 
-/// How often winrm-rs is tried. Where it logs in for each request it now and then sends the second half of a log-in over another
-/// connection than the first, and is refused.
+/// How often winrm-rs is tried. It gives up when one of its connections has lost its log-in; and where it logs in for each request it
+/// now and then sends the second half of a log-in over another connection than the first, and is refused.
 const TRIES: usize = 10;
 
 /// The inventory: a control plane, and the Windows host that is sent to.
@@ -314,25 +314,24 @@ impl Bench<'_> {
     }
 
     fn upload_file(&mut self, size: usize) -> Result<Transfer, String> {
-        let file = self.file(size)?;
-        let ready = &self.server.ready;
-        let mut command = self.settings.this()?;
-        command
-            .args(["upload-file", &ready.uploads.to_string(), ready.ca.as_str(), ready.password.as_str()])
-            .arg(&file);
+        let mut command = self.winrm_rs("upload-file", size)?;
         let transfer = self.said(size, &mut command)?;
         self.arrived(size)?;
         Ok(transfer)
     }
 
     fn send_input(&mut self, size: usize, sealed: bool) -> Result<Transfer, String> {
+        let mut command = self.winrm_rs("send-input", size)?;
+        self.said(size, command.args(sealed.then_some("--sealed")))
+    }
+
+    /// A client that sends so many bytes to the host for other tools.
+    fn winrm_rs(&self, part: &str, size: usize) -> Result<Command, String> {
         let file = self.file(size)?;
         let ready = &self.server.ready;
         let mut command = self.settings.this()?;
-        command
-            .args(["send-input", &ready.uploads.to_string(), ready.ca.as_str(), ready.password.as_str(), file.as_str()])
-            .args(sealed.then_some("--sealed"));
-        self.said(size, &mut command)
+        command.args([part, &ready.uploads.to_string(), ready.ca.as_str(), ready.password.as_str(), file.as_str()]);
+        Ok(command)
     }
 
     fn pywinrm(&mut self, programs: &Utf8Path, size: usize) -> Result<Transfer, String> {

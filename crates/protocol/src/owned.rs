@@ -51,9 +51,10 @@ impl Owned {
 
     /// Adds one.
     pub fn insert(&mut self, id: ResourceId) {
-        match ResourceId::destination(id.as_str()) {
-            Some(destination) => drop(self.routes.insert(destination)),
-            None => drop(self.others.insert(id)),
+        if let Some(destination) = ResourceId::destination(id.as_str()) {
+            self.routes.insert(destination);
+        } else {
+            self.others.insert(id);
         }
     }
 }

@@ -90,7 +90,8 @@ pub enum Ask {
 }
 
 /// How an attempt to connect ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", remote = "Self")]
 pub enum Outcome {
     /// The other side answered: the agent with its token, a web server with HTTP, or whatever took the connection.
     Answered {
@@ -117,11 +118,8 @@ impl Serialize for Outcome {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Answered { microseconds } => serializer.serialize_u64(*microseconds),
-            Self::Refused => Otherwise::Refused.serialize(serializer),
-            Self::Silent => Otherwise::Silent.serialize(serializer),
-            Self::Stalled => Otherwise::Stalled.serialize(serializer),
-            Self::Stranger => Otherwise::Stranger.serialize(serializer),
-            Self::Failed { answer } => Otherwise::Failed(answer.clone()).serialize(serializer),
+            // As the derive has it, which stands beside the trait (`remote`).
+            otherwise => Self::serialize(otherwise, serializer),
         }
     }
 }
@@ -129,29 +127,6 @@ impl Serialize for Outcome {
 impl<'de> Deserialize<'de> for Outcome {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(OutcomeVisitor)
-    }
-}
-
-/// Every [`Outcome`] but an answer.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Otherwise {
-    Refused,
-    Silent,
-    Stalled,
-    Stranger,
-    Failed(String),
-}
-
-impl From<Otherwise> for Outcome {
-    fn from(outcome: Otherwise) -> Self {
-        match outcome {
-            Otherwise::Refused => Self::Refused,
-            Otherwise::Silent => Self::Silent,
-            Otherwise::Stalled => Self::Stalled,
-            Otherwise::Stranger => Self::Stranger,
-            Otherwise::Failed(answer) => Self::Failed { answer },
-        }
     }
 }
 
@@ -169,11 +144,11 @@ impl<'de> Visitor<'de> for OutcomeVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Outcome, E> {
-        Otherwise::deserialize(text.into_deserializer()).map(Into::into)
+        Outcome::deserialize(text.into_deserializer())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Outcome, A::Error> {
-        Otherwise::deserialize(MapAccessDeserializer::new(map)).map(Into::into)
+        Outcome::deserialize(MapAccessDeserializer::new(map))
     }
 }
 

@@ -49,17 +49,11 @@ pub(crate) mod planned {
         to: Vec<(Ipv4Net, Ipv4Addr)>,
     }
 
-    #[derive(Serialize)]
+    /// What is said at once.
+    #[derive(Serialize, Deserialize)]
     #[serde(rename_all = "kebab-case")]
-    enum Said<'a, R> {
-        One(&'a Planned<R>),
-        Routes(Routes),
-    }
-
-    #[derive(Deserialize)]
-    #[serde(rename_all = "kebab-case")]
-    enum Heard<R> {
-        One(Planned<R>),
+    enum Entry<P> {
+        One(P),
         Routes(Routes),
     }
 
@@ -71,15 +65,15 @@ pub(crate) mod planned {
         let mut all = Vec::new();
         for planned in resources {
             let Some(route) = planned.resource.route() else {
-                all.push(Said::One(planned));
+                all.push(Entry::One(planned));
                 continue;
             };
             let to = (route.destination, route.via);
             match all.last_mut() {
-                Some(Said::Routes(routes)) if routes.phase == planned.phase && routes.from == route.from => {
+                Some(Entry::Routes(routes)) if routes.phase == planned.phase && routes.from == route.from => {
                     routes.to.push(to);
                 }
-                _ => all.push(Said::Routes(Routes { phase: planned.phase, from: route.from, to: vec![to] })),
+                _ => all.push(Entry::Routes(Routes { phase: planned.phase, from: route.from, to: vec![to] })),
             }
         }
         all.serialize(serializer)
@@ -91,10 +85,10 @@ pub(crate) mod planned {
         D: Deserializer<'de>,
     {
         let mut resources = Vec::new();
-        for heard in Vec::<Heard<R>>::deserialize(deserializer)? {
-            match heard {
-                Heard::One(planned) => resources.push(planned),
-                Heard::Routes(Routes { phase, from, to }) => resources.extend(
+        for entry in Vec::<Entry<Planned<R>>>::deserialize(deserializer)? {
+            match entry {
+                Entry::One(planned) => resources.push(planned),
+                Entry::Routes(Routes { phase, from, to }) => resources.extend(
                     to.into_iter()
                         .map(|(destination, via)| Planned { phase, resource: R::of(Route { destination, via, from }) }),
                 ),

@@ -31,8 +31,7 @@ pub(crate) fn drawing(hosts: &[HostNetwork], links: &[Link]) -> String {
     for host in hosts {
         let lines = lines(host);
         let height = lines.len() * LINE + 2 * PADDING;
-        let fails =
-            links.iter().any(|link| !link.works() && [&link.from, &link.to].iter().any(|name| ***name == *host.name));
+        let fails = links.iter().any(|link| !link.works() && (*link.from == *host.name || *link.to == *host.name));
         let class = if fails { "host bad" } else { "host" };
         let _ = writeln!(
             body,

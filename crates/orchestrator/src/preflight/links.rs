@@ -264,7 +264,7 @@ pub(super) fn latency(cluster: &Cluster, links: &[Link], report: &mut Report<'_>
     let control_planes: BTreeSet<&str> = cluster.control_planes().map(|host| host.name.as_str()).collect();
     let slowest = links
         .iter()
-        .filter(|link| [&link.from, &link.to].iter().all(|name| control_planes.contains(&***name)))
+        .filter(|link| [&*link.from, &*link.to].iter().all(|name| control_planes.contains(name)))
         .filter_map(|link| match link.outcome {
             Outcome::Answered { microseconds } => Some((microseconds, link)),
             _ => None,

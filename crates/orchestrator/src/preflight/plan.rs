@@ -28,10 +28,9 @@ const AUTHORITY_WARNING: SignedDuration = SignedDuration::from_hours(365 * 24);
 pub(super) fn check(cluster: &Cluster, evidence: &Evidence<'_>, report: &mut Report<'_>) {
     let seen = &evidence.seen;
     docker_ranges(cluster, seen, report);
-    let foreign = seen.iter().map(|(name, seen)| (name.as_str(), foreign_routes(seen))).collect();
-    routes(cluster, seen, &foreign, report);
+    routes(cluster, seen, report);
     if cluster.hosts.iter().any(|host| host.os() == Os::Windows) && cluster.kubernetes.minor == KubernetesMinor::V1_5 {
-        classful(cluster, seen, &foreign, report);
+        classful(cluster, seen, report);
     }
     capacity(cluster, report);
     versions(seen, report);
@@ -70,17 +69,13 @@ fn docker_ranges(cluster: &Cluster, seen: &BTreeMap<String, Seen<'_>>, report: &
     }
 }
 
-/// Routes that somebody else made, by host.
-type ForeignRoutes<'s> = BTreeMap<&'s str, Vec<&'s RouteEntry>>;
-
 /// Routes that somebody else made: neither the default route, nor ours, which are in the ledger.
-fn foreign_routes<'s>(seen: &'s Seen<'_>) -> Vec<&'s RouteEntry> {
+fn foreign_routes<'s>(seen: &'s Seen<'_>) -> impl Iterator<Item = &'s RouteEntry> {
     let common = seen.facts.common();
-    let ours = common.owned.routes();
-    let foreign = |route: &&RouteEntry| {
-        route.destination.prefix_len() > 0 && !ours.contains(&route.destination) && !is_own_link(seen, route)
-    };
-    common.routes.iter().filter(foreign).collect()
+    common.routes.iter().filter(move |route| {
+        let ours = common.owned.routes().contains(&route.destination);
+        route.destination.prefix_len() > 0 && !ours && !is_own_link(seen, route)
+    })
 }
 
 /// Whether a route is the link of an adapter that Docker, HNS or the kubelet made, or of the one that the transparent
@@ -95,10 +90,10 @@ fn is_own_link(seen: &Seen<'_>, route: &RouteEntry) -> bool {
     route.via.is_none() && link_of.is_some_and(|adapter| !adapter.physical || taken_whole(adapter))
 }
 
-fn routes(cluster: &Cluster, seen: &BTreeMap<String, Seen<'_>>, foreign: &ForeignRoutes<'_>, report: &mut Report<'_>) {
+fn routes(cluster: &Cluster, seen: &BTreeMap<String, Seen<'_>>, report: &mut Report<'_>) {
     let (mut overlaps, mut commands) = (Vec::new(), BTreeSet::new());
     for (name, seen) in seen {
-        for route in foreign.get(name.as_str()).into_iter().flatten() {
+        for route in foreign_routes(seen) {
             let destination = route.destination;
             let Some((whose, range)) = ranges(cluster).into_iter().find(|(_, range)| overlap(*range, destination))
             else {
@@ -123,17 +118,12 @@ fn routes(cluster: &Cluster, seen: &BTreeMap<String, Seen<'_>>, foreign: &Foreig
     }
 }
 
-fn classful(
-    cluster: &Cluster,
-    seen: &BTreeMap<String, Seen<'_>>,
-    foreign: &ForeignRoutes<'_>,
-    report: &mut Report<'_>,
-) {
+fn classful(cluster: &Cluster, seen: &BTreeMap<String, Seen<'_>>, report: &mut Report<'_>) {
     let dragged_in = service_networks(cluster.service_cidr);
     let mut caught = Vec::new();
     for (name, seen) in seen.iter().filter(|(_, seen)| seen.host.os() == Os::Windows) {
         let common = seen.facts.common();
-        for route in foreign.get(name.as_str()).into_iter().flatten() {
+        for route in foreign_routes(seen) {
             if overlap(dragged_in, route.destination) && !overlap(cluster.service_cidr, route.destination) {
                 caught.push(format!("{name}: the route to {}", route.destination));
             }
